@@ -1,0 +1,14 @@
+//! The only room with an operating system in it.
+
+pub mod child;
+pub mod clock;
+pub mod forkmark;
+pub mod futex;
+pub mod image;
+pub mod memory;
+pub mod poll;
+pub mod random;
+pub mod robust;
+pub mod socket;
+
+pub use nix::errno::Errno;

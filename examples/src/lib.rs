@@ -1,0 +1,1 @@
+//! The examples beside this file are the content of this package.
