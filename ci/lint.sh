@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# No warning of the compiler or of clippy, in any target of any package.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo clippy --workspace --all-targets --locked -- -D warnings

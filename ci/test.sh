@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Every test and doc test of every package. Further arguments go to `cargo test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo test --workspace --locked --no-fail-fast "$@"
