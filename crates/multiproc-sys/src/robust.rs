@@ -1,1 +1,407 @@
-//! robust
+//! One owner word in shared memory that the kernel releases when its owner dies.
+//!
+//! The word is a futex that holds the owner's thread id and is linked into the *thread's* robust
+//! list, the one the C library has registered with the kernel: there is room for one list only, so
+//! ours share it. That works because [`Word`] keeps the geometry of a process-shared robust
+//! `pthread_mutex_t` (word 32 bytes before the list node, back pointer 8 bytes before it), which
+//! glibc has frozen in its ABI; the first use in each thread checks the registered offset.
+//!
+//! # The word
+//!
+//! | state | meaning | leaves by |
+//! |---|---|---|
+//! | `0` | free | [`Word::try_acquire`] by anyone |
+//! | `tid` | held by thread `tid`, nobody sleeps | [`Word::release`] by the owner, the kernel at its death |
+//! | `tid \| WAITERS` | held, somebody sleeps or is about to | as above, and the release wakes one |
+//! | `OWNER_DIED` (`\| WAITERS`) | the owner died; free but *suspect* | [`Word::take_over`] by anyone |
+//!
+//! Who sets what: `tid` and `0` the owner; `WAITERS` whoever is about to sleep; `OWNER_DIED` the
+//! kernel alone, keeping `WAITERS` and waking one sleeper if it was set. Someone sleeps ⇒ `WAITERS`
+//! is set, from before the sleep until the word is next released.
+//!
+//! # Killed here: survivors see
+//!
+//! | step of the owner | survivors see |
+//! |---|---|
+//! | before the compare-exchange | the word untouched |
+//! | after it, before the node is linked | `OWNER_DIED`: the pending pointer was set first |
+//! | linked | `OWNER_DIED` |
+//! | unlinked, word not yet stored | `OWNER_DIED`: pending again names the word |
+//! | word stored 0, sleeper not yet woken | free, and the kernel wakes a sleeper (pending, word 0) |
+//! | sleeper woken, pending not yet cleared | free; at worst a wake too many |
+//!
+//! The list belongs to the *thread*: a thread that ends while it holds a word leaves it
+//! `OWNER_DIED` just as a killed process does.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
+
+use crate::{forkmark, futex};
+
+const WAITERS: u32 = libc::FUTEX_WAITERS;
+const OWNER_DIED: u32 = libc::FUTEX_OWNER_DIED;
+const TID: u32 = libc::FUTEX_TID_MASK;
+
+/// The kernel walks at most 2,048 entries; beyond, the oldest would stay locked for ever.
+const MOST_HELD: u32 = 2_000;
+
+/// Where the futex lies, seen from the list node, in the C library we know.
+const FUTEX_FROM_NODE: isize = -32;
+
+/// An owner word. See the [module](self) for its states.
+///
+/// All zero is a free word, so fresh shared memory needs no initialisation.
+#[repr(C, align(8))]
+#[derive(Debug, Default)]
+pub struct Word {
+    state: AtomicU32,
+    _unused: u32,
+    /// Who holds it, in the terms of the layer above. Written by the owner only.
+    owner: AtomicU64,
+    /// For the layer above, under the lock.
+    spare: AtomicU64,
+    prev: AtomicPtr<Node>,
+    /// The list node is this field: the kernel and the C library point here.
+    node: Node,
+}
+
+#[derive(Debug, Default)]
+#[repr(transparent)]
+struct Node(AtomicPtr<Node>);
+
+const _: () = {
+    assert!(size_of::<Word>() == 40);
+    assert!(std::mem::offset_of!(Word, node) as isize == -FUTEX_FROM_NODE);
+    assert!(std::mem::offset_of!(Word, prev) == std::mem::offset_of!(Word, node) - 8);
+};
+
+/// The head of a thread's list, as the kernel defines it.
+#[repr(C)]
+struct Head {
+    list: AtomicPtr<Node>,
+    futex_offset: isize,
+    pending: AtomicPtr<Node>,
+}
+
+/// What [`Word::try_acquire`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "only `Acquired` means that the word is held"]
+pub enum Attempt {
+    /// The word is ours.
+    Acquired,
+    /// Somebody holds it.
+    Busy(Seen),
+    /// Its owner died and nobody has taken it over yet.
+    Suspect(Seen),
+    /// This thread cannot hold another word.
+    Refused(Refusal),
+}
+
+/// A value the word had a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen(u32);
+
+impl Seen {
+    /// The thread that held the word.
+    pub fn tid(self) -> u32 {
+        self.0 & TID
+    }
+}
+
+/// Why a thread cannot take a word at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It holds 2,000 already; the kernel would not release more at its death.
+    TooMany,
+    /// The C library registers another list layout than the one this code knows.
+    Layout,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Refusal::TooMany => {
+                "this thread holds 2000 locks already, the most the kernel releases if it dies"
+            }
+            Refusal::Layout => {
+                "the C library's robust list has an unknown layout; multiproc needs glibc"
+            }
+        })
+    }
+}
+
+/// What one thread knows of itself. Valid while `stamp` is the process's [`forkmark`].
+struct Thread {
+    stamp: Cell<u64>,
+    head: Cell<*const Head>,
+    tid: Cell<u32>,
+    held: Cell<u32>,
+}
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread { stamp: Cell::new(0), head: Cell::new(ptr::null()), tid: Cell::new(0), held: Cell::new(0) }
+    };
+}
+
+/// The kernel's id of the calling thread.
+#[inline]
+pub fn tid() -> u32 {
+    THREAD.with(|me| {
+        me.know();
+        me.tid.get()
+    })
+}
+
+impl Thread {
+    /// Makes `head` and `tid` true of this thread. One load and compare when they are.
+    #[inline]
+    fn know(&self) {
+        let stamp = forkmark::stamp();
+        if stamp == 0 || self.stamp.get() != stamp {
+            self.learn();
+        }
+    }
+
+    #[cold]
+    fn learn(&self) {
+        let mut head: *const Head = ptr::null();
+        let mut len: usize = 0;
+        // SAFETY: pid 0 asks for the calling thread; both results are writable locals of the sizes
+        // the call expects.
+        let refused =
+            unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+        // SAFETY: gettid takes nothing and cannot fail.
+        self.tid.set(unsafe { libc::gettid() } as u32);
+        // SAFETY: where the call succeeded and the length is that of the structure, `head` points to
+        // this thread's registered head, which lives as long as the thread.
+        let known = refused == 0
+            && !head.is_null()
+            && len == size_of::<Head>()
+            && unsafe { (*head).futex_offset } == FUTEX_FROM_NODE;
+        self.head.set(if known { head } else { ptr::null() });
+        self.held.set(0);
+        self.stamp.set(match forkmark::stamp() {
+            0 => forkmark::renew(),
+            stamp => stamp,
+        });
+    }
+
+    #[inline]
+    fn head(&self) -> Result<&Head, Refusal> {
+        self.know();
+        // SAFETY: null, or this thread's registered head (see `learn`), which outlives the borrow of
+        // a thread-local of the same thread.
+        let head = unsafe { self.head.get().as_ref() };
+        match head {
+            None => Err(Refusal::Layout),
+            Some(_) if self.held.get() >= MOST_HELD => Err(Refusal::TooMany),
+            Some(head) => Ok(head),
+        }
+    }
+}
+
+impl Word {
+    /// A free word.
+    pub const fn new() -> Word {
+        Word {
+            state: AtomicU32::new(0),
+            _unused: 0,
+            owner: AtomicU64::new(0),
+            spare: AtomicU64::new(0),
+            prev: AtomicPtr::new(ptr::null_mut()),
+            node: Node(AtomicPtr::new(ptr::null_mut())),
+        }
+    }
+
+    /// Takes the word if it is free. `contended` keeps the `WAITERS` bit set, which whoever has
+    /// slept here must do, as others may sleep still.
+    ///
+    /// # Safety
+    ///
+    /// The word stays mapped at this address until it is released or the thread has ended: the
+    /// kernel and the C library follow pointers to it.
+    #[inline]
+    pub unsafe fn try_acquire(&self, contended: bool) -> Attempt {
+        let wanted = if contended { WAITERS } else { 0 };
+        // SAFETY: passed on.
+        unsafe { self.exchange(0, wanted) }
+    }
+
+    /// Takes a suspect word whose value was `seen`; what it guards is for the new owner to repair.
+    ///
+    /// # Safety
+    ///
+    /// As [`Word::try_acquire`].
+    pub unsafe fn take_over(&self, seen: Seen) -> Attempt {
+        if seen.0 & OWNER_DIED == 0 {
+            return classify(seen.0);
+        }
+        // SAFETY: passed on.
+        unsafe { self.exchange(seen.0, seen.0 & WAITERS) }
+    }
+
+    #[inline]
+    unsafe fn exchange(&self, from: u32, flags: u32) -> Attempt {
+        THREAD.with(|me| {
+            let head = match me.head() {
+                Ok(head) => head,
+                Err(refusal) => return Attempt::Refused(refusal),
+            };
+            let node = self.node_ptr();
+            // Named before it can be ours: killed after the exchange, the kernel finds it here.
+            head.pending.store(node, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            let to = me.tid.get() | flags;
+            let answer =
+                self.state
+                    .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed);
+            let attempt = match answer {
+                Ok(_) => {
+                    self.link(head, node);
+                    me.held.set(me.held.get() + 1);
+                    Attempt::Acquired
+                }
+                Err(seen) => classify(seen),
+            };
+            compiler_fence(Ordering::SeqCst);
+            head.pending.store(ptr::null_mut(), Ordering::Relaxed);
+            attempt
+        })
+    }
+
+    /// Says in the word that somebody is about to sleep, and returns the value to sleep on; `None`
+    /// if the word changed meanwhile.
+    pub fn announce_waiter(&self, seen: Seen) -> Option<u32> {
+        let waited = seen.0 | WAITERS;
+        if seen.0 == waited {
+            return Some(waited);
+        }
+        self.state
+            .compare_exchange(seen.0, waited, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+            .then_some(waited)
+    }
+
+    /// Gives the word back and wakes one sleeper if there is one.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread holds the word, by [`Word::try_acquire`] or [`Word::take_over`].
+    #[inline]
+    pub unsafe fn release(&self) {
+        THREAD.with(|me| {
+            // SAFETY: the thread holds a word, so it has learnt its head, which is not null and
+            // lives as long as the thread.
+            let head = unsafe { &*me.head.get() };
+            head.pending.store(self.node_ptr(), Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            self.unlink();
+            me.held.set(me.held.get() - 1);
+            compiler_fence(Ordering::SeqCst);
+            if self.state.swap(0, Ordering::Release) & WAITERS != 0 {
+                futex::wake(&self.state, 1);
+            }
+            compiler_fence(Ordering::SeqCst);
+            head.pending.store(ptr::null_mut(), Ordering::Relaxed);
+        });
+    }
+
+    /// What the word shows now.
+    pub fn look(&self) -> Attempt {
+        match self.state.load(Ordering::Acquire) {
+            0 => Attempt::Acquired,
+            seen => classify(seen),
+        }
+    }
+
+    /// Whether a thread holds the word.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & TID != 0
+    }
+
+    /// Whether its owner died and nobody has taken it over.
+    #[inline]
+    pub fn is_suspect(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & OWNER_DIED != 0
+    }
+
+    /// Whether the calling thread holds the word.
+    pub fn is_mine(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & TID == tid()
+    }
+
+    /// The futex to sleep on, with the value from [`Word::announce_waiter`].
+    pub fn futex(&self) -> &AtomicU32 {
+        &self.state
+    }
+
+    /// Who holds the word, in the terms of the layer above; kept after the owner's death.
+    pub fn owner(&self) -> &AtomicU64 {
+        &self.owner
+    }
+
+    /// A word for the layer above, which defines it.
+    pub fn spare(&self) -> &AtomicU64 {
+        &self.spare
+    }
+
+    #[inline]
+    fn node_ptr(&self) -> *mut Node {
+        (&raw const self.node).cast_mut()
+    }
+
+    /// Puts the node in front of the list, as the C library does for its own.
+    #[inline]
+    fn link(&self, head: &Head, node: *mut Node) {
+        let next = head.list.load(Ordering::Relaxed);
+        self.node.0.store(next, Ordering::Relaxed);
+        self.prev
+            .store((&raw const head.list).cast_mut().cast(), Ordering::Relaxed);
+        // SAFETY: `next` is the head itself or the node of a word this thread holds; either has its
+        // back pointer 8 bytes before (checked layout), and is mapped while it is in the list.
+        unsafe { (*back_pointer(next)).store(node, Ordering::Relaxed) };
+        compiler_fence(Ordering::SeqCst);
+        head.list.store(node, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn unlink(&self) {
+        let next = self.node.0.load(Ordering::Relaxed);
+        let prev = self.prev.load(Ordering::Relaxed);
+        // SAFETY: this word is in the list (the caller holds it), so both neighbours are the head or
+        // nodes of words this thread holds, mapped, with the checked layout.
+        unsafe {
+            (*back_pointer(next)).store(prev, Ordering::Relaxed);
+            (*untagged(prev)).0.store(next, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The C library marks priority-inheriting mutexes in the lowest bit of list pointers.
+#[inline]
+fn untagged(node: *mut Node) -> *mut Node {
+    node.map_addr(|address| address & !1)
+}
+
+#[inline]
+fn back_pointer(node: *mut Node) -> *const AtomicPtr<Node> {
+    untagged(node)
+        .cast::<AtomicPtr<Node>>()
+        .wrapping_sub(1)
+        .cast_const()
+}
+
+#[inline]
+fn classify(seen: u32) -> Attempt {
+    if seen & OWNER_DIED != 0 && seen & TID == 0 {
+        Attempt::Suspect(Seen(seen))
+    } else {
+        Attempt::Busy(Seen(seen))
+    }
+}
+
+#[cfg(test)]
+mod tests;
