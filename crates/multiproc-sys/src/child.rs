@@ -1,1 +1,28 @@
-//! child
+//! Making processes, and knowing how they end.
+//!
+//! | part | job |
+//! |---|---|
+//! | [`SelfExec`] | runs this program again, from a thread that must outlive the new process |
+//! | [`sibling`] | copies this single-threaded process as a child of its own parent |
+//! | [`PidFd`] | signals, waits for and reaps one child, free of pid reuse |
+//! | [`Rights`] | what a process may do, as far as a child cannot be given it later |
+//! | [`Surroundings`] | what a child takes over from the thread that starts it, and can be given later |
+//! | [`lifetime`] | ending with the parent, and what runs at a normal end |
+//! | [`stdio`] | the three standard streams |
+
+mod clone;
+mod exec;
+pub mod lifetime;
+mod pidfd;
+mod rights;
+pub mod stdio;
+mod surroundings;
+
+pub use clone::{Side, can_clone, sibling};
+pub use exec::{ExecError, SelfExec, inherited, take_inherited};
+pub use pidfd::{Exit, PidFd, Signal, reap_strays};
+pub use rights::Rights;
+pub use surroundings::{Changes, Surroundings, block_all_signals, set_name};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! Ending together with the parent, and what runs at a normal end.
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+
+/// Lets the kernel kill this process when the thread that made it ends. `false` if the parent is no
+/// longer `parent`, so that it may have ended before.
+///
+/// # Errors
+///
+/// None on a supported kernel, unless a filter forbids it.
+pub fn die_with_parent(parent: u32) -> Result<bool, Errno> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(std::os::unix::process::parent_id() == parent)
+}
+
+/// Takes back [`die_with_parent`].
+///
+/// # Errors
+///
+/// As [`die_with_parent`].
+pub fn outlive_parent() -> Result<(), Errno> {
+    prctl::set_pdeathsig(None)
+}
+
+/// Has `act` called when this process ends normally: `exit`, or the return of `main`. Not when it is
+/// killed. Copies of this process inherit the call, so `act` must know in which one it runs.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn at_exit(act: extern "C" fn()) -> Result<(), Errno> {
+    // SAFETY: `act` is a function of this program, valid for its whole life.
+    match unsafe { libc::atexit(act) } {
+        0 => Ok(()),
+        _ => Err(Errno::ENOMEM),
+    }
+}
+
+/// Ends this process at once: nothing is flushed, no handler runs.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Whether this program runs with more rights than whoever started it (set-user-id and the like), so
+/// that the environment must not be trusted.
+pub fn is_elevated() -> bool {
+    // SAFETY: takes a plain number.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The name of a signal, `SIGSEGV`, where it has one.
+pub fn signal_name(number: i32) -> Option<&'static str> {
+    Signal::try_from(number).ok().map(Signal::as_str)
+}
+
+/// Whether the number is the one of a bad memory access.
+pub fn is_segmentation_fault(number: i32) -> bool {
+    number == libc::SIGSEGV
+}

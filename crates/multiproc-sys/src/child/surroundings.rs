@@ -1,0 +1,262 @@
+//! What a child takes over from the thread that starts it, and can be given after its birth.
+
+use std::ffi::CString;
+use std::fs;
+use std::mem;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+
+use super::exec::swap_mask;
+
+/// `RLIMIT_CPU` to `RLIMIT_RTTIME`: all there are.
+const LIMITS: usize = 16;
+
+/// Signals of which it matters to a new program whether they are ignored. What is not in this list is
+/// as it was when the process that is copied began.
+const INHERITED: [i32; 9] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGPIPE,
+    libc::SIGTERM,
+    libc::SIGCHLD,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTSTP,
+];
+
+/// One thread's surroundings at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    mask: u64,
+    ignored: u64,
+    nice: i32,
+    affinity: Vec<u8>,
+    limits: [(u64, u64); LIMITS],
+    oom_score_adj: Option<i32>,
+}
+
+/// What a process that began in other surroundings must change. Plain data, to be sent there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Blocked signals. Always set, as the process that is copied blocks all.
+    pub mask: u64,
+    /// Ignored signals, as a mask. Always set, as it costs less than to compare.
+    pub ignored: u64,
+    /// Niceness.
+    pub nice: Option<i32>,
+    /// Processors, in the kernel's form; empty for no change.
+    pub affinity: Vec<u8>,
+    /// Resource limits: number, soft, hard.
+    pub limits: Vec<(u32, u64, u64)>,
+    /// How readily the kernel kills it when memory is short.
+    pub oom_score_adj: Option<i32>,
+}
+
+impl Surroundings {
+    /// Those of the calling thread and its process.
+    pub fn of_this_thread() -> Surroundings {
+        Surroundings {
+            mask: mask(),
+            ignored: ignored(),
+            nice: nice(),
+            affinity: affinity(),
+            limits: std::array::from_fn(|resource| limit(resource as u32)),
+            oom_score_adj: oom_score_adj(),
+        }
+    }
+
+    /// What must change in a process that began in the surroundings `birth`.
+    pub fn since(&self, birth: &Surroundings) -> Changes {
+        let limits = self.limits.iter().zip(&birth.limits).zip(0..);
+        Changes {
+            mask: self.mask,
+            ignored: self.ignored,
+            nice: (self.nice != birth.nice).then_some(self.nice),
+            affinity: if self.affinity == birth.affinity {
+                Vec::new()
+            } else {
+                self.affinity.clone()
+            },
+            limits: limits
+                .filter(|((now, then), _)| now != then)
+                .map(|(((soft, hard), _), resource)| (resource, *soft, *hard))
+                .collect(),
+            oom_score_adj: self
+                .oom_score_adj
+                .filter(|_| self.oom_score_adj != birth.oom_score_adj),
+        }
+    }
+}
+
+impl Changes {
+    /// Makes them in this process, which has one thread. The signal mask comes last: from then on
+    /// signals arrive.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM`, `EACCES` where this process may not: it has given up rights the starter still has.
+    pub fn apply(&self) -> Result<(), Errno> {
+        for signal in INHERITED {
+            let ignore = self.ignored & bit(signal) != 0;
+            // SAFETY: both dispositions are valid for every signal of the list, and no handler of
+            // this process is replaced: it has just begun.
+            unsafe { libc::signal(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL }) };
+        }
+        for &(resource, soft, hard) in &self.limits {
+            let limit = libc::rlimit64 {
+                rlim_cur: soft,
+                rlim_max: hard,
+            };
+            // SAFETY: `limit` is readable for the call; no old value is asked for.
+            let answer =
+                unsafe { libc::prlimit64(0, resource, &raw const limit, std::ptr::null_mut()) };
+            Errno::result(answer)?;
+        }
+        if let Some(nice) = self.nice {
+            // SAFETY: takes plain numbers.
+            Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })?;
+        }
+        if !self.affinity.is_empty() {
+            // SAFETY: pointer and length are of one vector, which the kernel only reads.
+            let answer = unsafe {
+                libc::syscall(
+                    libc::SYS_sched_setaffinity,
+                    0,
+                    self.affinity.len(),
+                    self.affinity.as_ptr(),
+                )
+            };
+            Errno::result(answer)?;
+        }
+        if let Some(score) = self.oom_score_adj {
+            fs::write("/proc/self/oom_score_adj", score.to_string())
+                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+        }
+        swap_mask(self.mask);
+        Ok(())
+    }
+}
+
+/// Blocks every signal that can be blocked, for this thread and those it makes.
+pub fn block_all_signals() {
+    swap_mask(u64::MAX);
+}
+
+/// Shows `name` in lists of processes. The kernel keeps the first 15 bytes.
+pub fn set_name(name: &str) {
+    let text: Vec<u8> = name.bytes().filter(|&byte| byte != 0).collect();
+    if let Ok(text) = CString::new(text) {
+        // Cannot fail with a valid string, and is for human eyes only.
+        let _ = prctl::set_name(&text);
+    }
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+fn mask() -> u64 {
+    let mut now = 0_u64;
+    // SAFETY: a null new mask changes nothing; the old one is 8 writable bytes, as announced.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            std::ptr::null::<u64>(),
+            &raw mut now,
+            size_of::<u64>(),
+        );
+    }
+    now
+}
+
+fn ignored() -> u64 {
+    let is_ignored = |&signal: &i32| {
+        // SAFETY: the structure is plain data, for which all zero is valid; a null new action
+        // changes nothing.
+        let action = unsafe {
+            let mut action: libc::sigaction = mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &raw mut action);
+            action
+        };
+        action.sa_sigaction == libc::SIG_IGN
+    };
+    INHERITED
+        .iter()
+        .filter(|signal| is_ignored(signal))
+        .fold(0, |set, &signal| set | bit(signal))
+}
+
+fn nice() -> i32 {
+    // The system call answers 20 - nice, so that no answer looks like an error.
+    // SAFETY: takes plain numbers; 0 is this thread.
+    let answer = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
+    20 - i32::try_from(answer).unwrap_or(20)
+}
+
+fn affinity() -> Vec<u8> {
+    let mut bytes = vec![0; 1024];
+    // SAFETY: pointer and length are of one writable vector; 0 is this thread.
+    let used = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            bytes.len(),
+            bytes.as_mut_ptr(),
+        )
+    };
+    bytes.truncate(usize::try_from(used).unwrap_or(0));
+    bytes
+}
+
+fn limit(resource: u32) -> (u64, u64) {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is writable for the call; no new value is given.
+    unsafe { libc::prlimit64(0, resource, std::ptr::null(), &raw mut limit) };
+    (limit.rlim_cur, limit.rlim_max)
+}
+
+fn oom_score_adj() -> Option<i32> {
+    let text = fs::read_to_string("/proc/self/oom_score_adj").ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_has_changed_since_a_moment_ago() {
+        let birth = Surroundings::of_this_thread();
+        let changes = Surroundings::of_this_thread().since(&birth);
+        assert_eq!(
+            (changes.nice, changes.affinity, changes.limits.len()),
+            (None, vec![], 0)
+        );
+        assert_eq!(changes.oom_score_adj, None);
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let birth = Surroundings::of_this_thread();
+        let mut now = birth.clone();
+        now.nice += 1;
+        now.limits[7].0 = 64;
+        now.affinity = vec![1];
+        let changes = now.since(&birth);
+        assert_eq!(changes.nice, Some(birth.nice + 1));
+        assert_eq!(changes.limits, [(7, 64, birth.limits[7].1)]);
+        assert_eq!(changes.affinity, [1]);
+    }
+
+    #[test]
+    fn rust_programs_ignore_sigpipe() {
+        assert_ne!(ignored() & bit(libc::SIGPIPE), 0);
+        assert_eq!(ignored() & bit(libc::SIGTERM), 0);
+    }
+}
