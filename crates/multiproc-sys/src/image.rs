@@ -97,6 +97,13 @@ impl Image {
         self.base
     }
 
+    /// Whether `address` lies in the program at all.
+    pub fn contains(&self, address: usize) -> bool {
+        self.loads
+            .iter()
+            .any(|load| load.addresses.contains(&address))
+    }
+
     /// Whether all of `len` bytes at `address` are the program's and can be read but not written:
     /// the part the loader seals after relocation (RELRO), or a segment that never was writable,
     /// which is where a program that needs no relocation keeps its constants.

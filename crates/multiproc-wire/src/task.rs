@@ -1,0 +1,306 @@
+//! Functions that travel.
+//!
+//! `f: fn(A) -> R` is a function item, or a closure that captures nothing: both are an address in
+//! the main program, and nothing else. Every process of the program has the same code at the same
+//! offset from its load base, so the offset is what travels, with a second one: that of a
+//! *descriptor*, a constant the compiler makes for each pair `<A, R>`, which knows how to decode an
+//! `A`, call, and encode the `R`.
+//!
+//! A third word, the *seal*, hashes both offsets, the function's type and the program's build id.
+//! Words that were damaged on the way, or made by another build, do not match it and are refused
+//! before anything is called. It is no secret: whoever can run code in one process of the program
+//! can make words that pass. So accept functions only from where you would accept code.
+//!
+//! The addresses are not identities: a linker may fold two equal functions into one.
+//!
+//! ```
+//! use multiproc_wire::{Parcel, codec, task::TaskRef};
+//!
+//! let words = TaskRef::of(|(a, b): (u32, u32)| a + b)?.to_words();
+//!
+//! // In another process of the same program:
+//! let task = TaskRef::from_words(words).resolve()?;
+//! let argument = codec::encode(&(2u32, 3u32))?;
+//! let mut reply = Parcel::default();
+//! task.run(&argument.bytes, &argument.attachments, &mut reply)?;
+//! assert_eq!(codec::decode::<u32>(&reply.bytes, &reply.attachments)?, 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A closure that captures is a type error, already in `cargo check`:
+//!
+//! ```compile_fail,E0308
+//! let captured = 3u32;
+//! multiproc_wire::task::TaskRef::of(|n: u32| n + captured);
+//! ```
+
+use std::any::{TypeId, type_name};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::marker::PhantomData;
+
+use multiproc_sys::image::{self, Image};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::error::{FunctionError, RunError};
+use crate::parcel::{Attachment, Parcel};
+
+/// Marks a descriptor in memory. Nothing else in a program's constants has this value.
+const MAGIC: u64 = 0x6d70_7461_736b_9c01;
+
+/// Runs the function at an address on an encoded argument. The address must be that of a function of
+/// the descriptor's type.
+type Call = unsafe fn(usize, &[u8], &[Attachment], &mut Parcel) -> Result<(), RunError>;
+
+/// All that is known of a function's type once the type is gone. One lies among the program's
+/// constants for each type of function that is sent anywhere.
+#[repr(C)]
+struct Descriptor {
+    magic: u64,
+    types: TypeId,
+    call: Call,
+    name: fn() -> &'static str,
+}
+
+/// A function of this program, as words that mean the same in every process of the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TaskRef {
+    /// Offset of the [`Descriptor`] from the program's load base.
+    descriptor: u64,
+    /// Offset of the function.
+    function: u64,
+    /// [`seal`] of both and of the function's type.
+    seal: u64,
+}
+
+impl TaskRef {
+    /// The words for `f`.
+    ///
+    /// # Errors
+    ///
+    /// [`FunctionError::SharedObject`] if `f` lives in a shared object, or if this library itself
+    /// was linked into one.
+    pub fn of<A, R>(f: fn(A) -> R) -> Result<TaskRef, FunctionError>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        let descriptor = const { &Unary::<A, R>::DESCRIPTOR };
+        TaskRef::made_of(descriptor, f as *const ())
+    }
+
+    /// The words for a function that takes nothing; its argument is an encoded `()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`TaskRef::of`].
+    pub fn of_call<R>(f: fn() -> R) -> Result<TaskRef, FunctionError>
+    where
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        let descriptor = const { &Nullary::<R>::DESCRIPTOR };
+        TaskRef::made_of(descriptor, f as *const ())
+    }
+
+    fn made_of(
+        descriptor: &'static Descriptor,
+        function: *const (),
+    ) -> Result<TaskRef, FunctionError> {
+        let image = image::main();
+        let function = function.expose_provenance();
+        if !image.code_contains(function) {
+            return Err(match image::object_name_of(function) {
+                Some(name) => FunctionError::SharedObject { name },
+                None => FunctionError::NotAFunction,
+            });
+        }
+        let types = descriptor.types;
+        let descriptor = std::ptr::from_ref(descriptor).expose_provenance();
+        if !image.contains(descriptor) {
+            let name = image::object_name_of(descriptor);
+            let name = name.unwrap_or_else(|| "an object without a name".into());
+            return Err(FunctionError::SharedObject { name });
+        }
+        if !image.read_only_contains(descriptor, size_of::<Descriptor>()) {
+            return Err(FunctionError::NotSealed);
+        }
+        let offset = |address: usize| address.wrapping_sub(image.base()) as u64;
+        let (descriptor, function) = (offset(descriptor), offset(function));
+        let seal = seal(image, descriptor, function, types);
+        Ok(TaskRef {
+            descriptor,
+            function,
+            seal,
+        })
+    }
+
+    /// The function in this process, if the words name one. Any words may be asked.
+    ///
+    /// # Errors
+    ///
+    /// [`FunctionError::WrongProgram`] or [`FunctionError::NotAFunction`] if they do not.
+    pub fn resolve(self) -> Result<Task, FunctionError> {
+        let image = image::main();
+        let address = |offset: u64| image.base().wrapping_add(offset as usize);
+        let function = address(self.function);
+        if !image.code_contains(function) {
+            return Err(FunctionError::NotAFunction);
+        }
+        let descriptor = descriptor_at(image, address(self.descriptor))
+            .filter(|found| seal(image, self.descriptor, self.function, found.types) == self.seal)
+            .ok_or(FunctionError::WrongProgram)?;
+        Ok(Task {
+            descriptor,
+            function,
+        })
+    }
+
+    /// The words themselves, for a form of one's own.
+    pub fn to_words(self) -> [u64; 3] {
+        [self.descriptor, self.function, self.seal]
+    }
+
+    /// The counterpart of [`TaskRef::to_words`].
+    pub fn from_words([descriptor, function, seal]: [u64; 3]) -> TaskRef {
+        TaskRef {
+            descriptor,
+            function,
+            seal,
+        }
+    }
+}
+
+/// What ties the words of a [`TaskRef`] to each other and to the build. The same in every process of
+/// one program, since the hasher's keys are fixed and its code is the program's own.
+fn seal(image: &Image, descriptor: u64, function: u64, types: TypeId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (MAGIC, descriptor, function, types, image.build_id()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The descriptor at `address`, if there is one.
+fn descriptor_at(image: &Image, address: usize) -> Option<&'static Descriptor> {
+    let aligned = address.is_multiple_of(align_of::<Descriptor>());
+    if !aligned || !image.read_only_contains(address, size_of::<Descriptor>()) {
+        return None;
+    }
+    let descriptor = std::ptr::with_exposed_provenance::<Descriptor>(address);
+    // SAFETY: the field lies within the range just checked, which is mapped and readable for as long
+    // as the process lives, and is aligned because the struct is. Nobody writes there, and a `u64`
+    // may have any value. Only the field is borrowed, since the rest may be no descriptor.
+    let magic = unsafe { (&raw const (*descriptor).magic).read() };
+    if magic != MAGIC {
+        return None;
+    }
+    // SAFETY: as above, with `call` read as a number, which may have any value.
+    let call = unsafe { (&raw const (*descriptor).call).cast::<usize>().read() };
+    if !image.code_contains(call) {
+        return None;
+    }
+    // SAFETY: aligned and readable for its whole size, never written and never unmapped (above), so
+    // it may be borrowed for ever. It is a valid descriptor: among the constants of the program,
+    // `MAGIC` stands only at the head of a `Descriptor`, here with its pointer already relocated.
+    Some(unsafe { &*descriptor })
+}
+
+/// A function of this process, ready to be run.
+#[derive(Clone, Copy)]
+pub struct Task {
+    descriptor: &'static Descriptor,
+    /// The address of a function of the descriptor's type.
+    function: usize,
+}
+
+impl Task {
+    /// Decodes the argument, calls the function, and appends its encoded result to `reply`.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Decode`] if the argument is none, before the call; [`RunError::Encode`] if the
+    /// result cannot travel. `reply` is then as it was before.
+    ///
+    /// # Panics
+    ///
+    /// If the function does, or the serde code of its types: panics unwind through this call.
+    pub fn run(
+        &self,
+        argument: &[u8],
+        attachments: &[Attachment],
+        reply: &mut Parcel,
+    ) -> Result<(), RunError> {
+        // SAFETY: `call` asks that the address be that of a function of the descriptor's type. The
+        // address was made from one, in `TaskRef::made_of`, in a process of this program: the seal
+        // covers the address, the descriptor and its type, and matched in `TaskRef::resolve`.
+        unsafe { (self.descriptor.call)(self.function, argument, attachments, reply) }
+    }
+
+    /// The Rust type of the function, such as `fn(u32) -> u64`, for messages.
+    pub fn name(&self) -> &'static str {
+        (self.descriptor.name)()
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Task").field(&self.name()).finish()
+    }
+}
+
+/// Carries the descriptor for `fn(A) -> R`.
+struct Unary<A, R>(PhantomData<fn(A) -> R>);
+
+impl<A: DeserializeOwned + 'static, R: Serialize + DeserializeOwned + 'static> Unary<A, R> {
+    const DESCRIPTOR: Descriptor = Descriptor {
+        magic: MAGIC,
+        types: TypeId::of::<fn(A) -> R>(),
+        call: Self::call,
+        name: type_name::<fn(A) -> R>,
+    };
+
+    /// # Safety
+    ///
+    /// `function` must be the address of a `fn(A) -> R`.
+    unsafe fn call(
+        function: usize,
+        argument: &[u8],
+        attachments: &[Attachment],
+        reply: &mut Parcel,
+    ) -> Result<(), RunError> {
+        let function = std::ptr::with_exposed_provenance::<()>(function);
+        // SAFETY: the caller says that the address is that of a `fn(A) -> R`, which is never null,
+        // and a function pointer is as wide as a data pointer on every platform with processes.
+        let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function) };
+        let argument = codec::decode(argument, attachments)?;
+        Ok(codec::encode_checked_into(&function(argument), reply)?)
+    }
+}
+
+/// Carries the descriptor for `fn() -> R`.
+struct Nullary<R>(PhantomData<fn() -> R>);
+
+impl<R: Serialize + DeserializeOwned + 'static> Nullary<R> {
+    const DESCRIPTOR: Descriptor = Descriptor {
+        magic: MAGIC,
+        types: TypeId::of::<fn() -> R>(),
+        call: Self::call,
+        name: type_name::<fn() -> R>,
+    };
+
+    /// # Safety
+    ///
+    /// `function` must be the address of a `fn() -> R`.
+    unsafe fn call(
+        function: usize,
+        argument: &[u8],
+        attachments: &[Attachment],
+        reply: &mut Parcel,
+    ) -> Result<(), RunError> {
+        let function = std::ptr::with_exposed_provenance::<()>(function);
+        // SAFETY: as in `Unary::call`, for a `fn() -> R`.
+        let function = unsafe { std::mem::transmute::<*const (), fn() -> R>(function) };
+        codec::decode::<()>(argument, attachments)?;
+        Ok(codec::encode_checked_into(&function(), reply)?)
+    }
+}
