@@ -1,1 +1,58 @@
-//! Under construction.
+//! The shared memory of a family of processes: one arena of objects that survive any death.
+//!
+//! A *family* is a root process and every process started from it. They all map one sparse memory
+//! file, the *arena*; locks, queues and values are [`Object`]s in it. An object lives while any
+//! member holds a reference or a message carries one, and whatever a killed member held is given
+//! back by the others.
+//!
+//! Users meet this crate through the types above it (`Lock`, `Queue`, ..). Its own face is for
+//! those crates, in the order they need it:
+//!
+//! - [`Object`]: a counted reference to shared memory; clone it, send it, drop it.
+//! - [`parcel`]: a value with its references, stored in the arena; [`Outbox`] holds one.
+//! - [`RawLock`], [`Bell`], [`Sleeper`]: waiting, with a bound, for something another process does.
+//! - [`Ring`]: frames in order, from many producers to many consumers.
+//! - [`family`]: who is a member, and what happens when one dies.
+//!
+//! # If a process dies
+//!
+//! At any instruction: the survivors replay or ignore its unfinished change, its references and
+//! places are given back, nobody waits for it. [`protocol`] says how, step by step.
+//!
+//! # Limits
+//!
+//! 4,096 members and 16,384 sleeping threads at once. The arena is the smallest of 64 GiB,
+//! `RLIMIT_FSIZE`, a quarter of `RLIMIT_AS` and `MULTIPROC_ARENA_MAX` bytes; only what is used takes
+//! memory. Processes of one user can reach each other's memory anyway: the arena is no wall between
+//! them.
+
+mod alloc;
+mod arena;
+mod bell;
+mod error;
+pub mod family;
+mod layout;
+mod ledger;
+mod lock;
+mod log;
+mod member;
+mod object;
+pub mod parcel;
+mod ring;
+mod sleep;
+mod sweep;
+#[doc(hidden)]
+pub mod testing;
+
+pub use alloc::Usage;
+pub use bell::Bell;
+pub use error::{CreateError, OpenError};
+pub use lock::{LockError, RawGuard, RawLock, Taken};
+pub use member::MemberId;
+pub use object::{Handle, Kind, Object};
+pub use parcel::Outbox;
+pub use ring::{Frame, HeadGuard, PushError, Ring, TailGuard};
+pub use sleep::Sleeper;
+
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}

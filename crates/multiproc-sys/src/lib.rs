@@ -5,10 +5,13 @@ pub mod clock;
 pub mod forkmark;
 pub mod futex;
 pub mod image;
+pub mod liveness;
 pub mod memory;
 pub mod poll;
 pub mod random;
 pub mod robust;
 pub mod socket;
+#[doc(hidden)]
+pub mod testing;
 
 pub use nix::errno::Errno;

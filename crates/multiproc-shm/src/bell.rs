@@ -1,0 +1,91 @@
+//! A word to sleep on until somebody says that something changed.
+//!
+//! | bits | meaning | who changes them |
+//! |---|---|---|
+//! | 0 | somebody sleeps, or did and was killed: a flag, as a count would leak with a killed sleeper | set by sleepers, cleared by a ringer who finds nobody |
+//! | 1.. | sequence, so that a sleeper armed before the ring does not sleep | +1 by each ringer |
+//!
+//! Sleeper: [`Bell::arm`], look at the condition again, [`Bell::sleep`]. Ringer: change the
+//! condition, then [`Bell::ring`]. The fence in both makes one of them see the other.
+//!
+//! # Killed here: survivors see
+//!
+//! | step | survivors see |
+//! |---|---|
+//! | sleeper armed or asleep | the flag set for nobody: one wake that finds nobody clears it |
+//! | sleeper woken, has done nothing | others may sleep on beside a true condition: the death wakes every published sleeper, and each looks again after 100 ms at the latest |
+//! | ringer after its change, before the ring | as above |
+//! | ringer between the clearing of the flag and the second wake | as above |
+
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use multiproc_sys::futex::{self, Woken};
+
+use crate::sleep::Sleeper;
+
+const WAITING: u32 = 1;
+const STEP: u32 = 2;
+
+/// A bell in shared memory. See the [module text](crate::protocol). Zeroed memory is a bell that nobody waits for.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct Bell(AtomicU32);
+
+/// A bell value to sleep on: from [`Bell::arm`].
+#[derive(Clone, Copy, Debug)]
+pub struct Armed(u32);
+
+impl Bell {
+    /// Says that this thread is about to sleep. Look at the condition *after* it.
+    #[must_use = "the value is what to sleep on"]
+    pub fn arm(&self) -> Armed {
+        let armed = self.0.fetch_or(WAITING, Ordering::SeqCst) | WAITING;
+        // SYNC POINT bell: either the ringer sees the flag, or the caller's next look sees the change.
+        fence(Ordering::SeqCst);
+        Armed(armed)
+    }
+
+    /// Sleeps unless the bell has rung since `armed`.
+    pub fn sleep(&self, armed: Armed, sleeper: &mut Sleeper) -> Woken {
+        sleeper.on(&self.0, armed.0)
+    }
+
+    /// Wakes one sleeper, if there is any. Costs a fence and a load where there is none.
+    #[inline]
+    pub fn ring(&self) {
+        // SYNC POINT bell
+        fence(Ordering::SeqCst);
+        if self.0.load(Ordering::Relaxed) & WAITING != 0 {
+            self.ring_one();
+        }
+    }
+
+    #[cold]
+    fn ring_one(&self) {
+        let rung = self.0.fetch_add(STEP, Ordering::SeqCst).wrapping_add(STEP);
+        if futex::wake(&self.0, 1) > 0 {
+            return;
+        }
+        // Nobody slept. Clear the flag, then wake again: somebody may have gone to sleep on `rung`
+        // between the wake and the clearing, and no later ringer would see the flag.
+        let cleared = rung & !WAITING;
+        let answer = self
+            .0
+            .compare_exchange(rung, cleared, Ordering::SeqCst, Ordering::Relaxed);
+        if answer.is_ok() {
+            futex::wake_all(&self.0);
+        }
+    }
+
+    /// Wakes every sleeper: for changes that concern all, such as a close.
+    pub fn ring_all(&self) {
+        fence(Ordering::SeqCst);
+        self.0.fetch_add(STEP, Ordering::SeqCst);
+        futex::wake_all(&self.0);
+    }
+
+    /// Whether somebody sleeps here, or was killed doing so.
+    pub fn is_armed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & WAITING != 0
+    }
+}

@@ -1,0 +1,149 @@
+//! What can go wrong when something shared is made or reached.
+
+use std::fmt;
+
+use multiproc_sys::Errno;
+
+/// Why something shared could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// No memory is left for it: the machine's, or a limit's. The text names the limit.
+    NoSpace(String),
+    /// What was asked for makes no sense; the text says what would.
+    Invalid(String),
+    /// A table or a limit of the operating system is full; the text names it.
+    Limit(String),
+    /// The operating system refused.
+    Os {
+        /// What was being done.
+        doing: &'static str,
+        /// What it answered.
+        errno: Errno,
+    },
+    /// This process was forked by other means than this library, so it is no member of the family.
+    ForeignFork,
+}
+
+impl CreateError {
+    /// Whether memory was missing.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, CreateError::NoSpace(_))
+    }
+
+    /// Whether a table or limit was full.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, CreateError::Limit(_))
+    }
+
+    /// Whether the request made no sense.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, CreateError::Invalid(_))
+    }
+
+    /// An answer of the operating system, sorted into the kinds a caller can act upon.
+    pub(crate) fn from_errno(doing: &'static str, errno: Errno) -> CreateError {
+        match errno {
+            Errno::ENOSPC | Errno::ENOMEM => CreateError::NoSpace(format!(
+                "{doing}: no memory is left ({errno}); free some, or raise the limit that applies"
+            )),
+            Errno::EFBIG => CreateError::NoSpace(format!(
+                "{doing}: RLIMIT_FSIZE is too small for it; raise it (ulimit -f)"
+            )),
+            Errno::EMFILE | Errno::ENFILE => CreateError::Limit(format!(
+                "{doing}: no file descriptor is free ({errno}); raise RLIMIT_NOFILE (ulimit -n)"
+            )),
+            errno => CreateError::Os { doing, errno },
+        }
+    }
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CreateError::NoSpace(text)
+            | CreateError::Invalid(text)
+            | CreateError::Limit(text) => f.write_str(text),
+            CreateError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
+            CreateError::ForeignFork => f.write_str(
+                "this process was made by a fork that multiproc did not make, so it shares nothing; \
+                 start processes with multiproc::Process",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for CreateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            CreateError::Os { errno, .. } => Some(errno),
+            _ => None,
+        }
+    }
+}
+
+/// Why something shared that exists elsewhere could not be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It is gone: its last holder has dropped it, or the handle is from another family.
+    NotFound,
+    /// It is something else than what was expected.
+    Incompatible {
+        /// What this side expects.
+        ours: String,
+        /// What it found.
+        theirs: String,
+    },
+    /// What it found there cannot be true.
+    Corrupt(&'static str),
+    /// Memory was missing.
+    NoSpace(String),
+    /// The operating system refused.
+    Os {
+        /// What was being done.
+        doing: &'static str,
+        /// What it answered.
+        errno: Errno,
+    },
+    /// This process was forked by other means than this library, so it is no member of the family.
+    ForeignFork,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::NotFound => {
+                f.write_str("the shared object is gone, or belongs to another family of processes")
+            }
+            OpenError::Incompatible { ours, theirs } => {
+                write!(f, "expected {ours}, found {theirs}")
+            }
+            OpenError::Corrupt(what) => write!(f, "shared memory is corrupt: {what}"),
+            OpenError::NoSpace(text) => f.write_str(text),
+            OpenError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
+            OpenError::ForeignFork => CreateError::ForeignFork.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::Os { errno, .. } => Some(errno),
+            _ => None,
+        }
+    }
+}
+
+impl From<CreateError> for OpenError {
+    fn from(error: CreateError) -> OpenError {
+        match error {
+            CreateError::NoSpace(text) | CreateError::Limit(text) | CreateError::Invalid(text) => {
+                OpenError::NoSpace(text)
+            }
+            CreateError::Os { doing, errno } => OpenError::Os { doing, errno },
+            CreateError::ForeignFork => OpenError::ForeignFork,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Who is a member of this family, and how a process becomes one.
+//!
+//! The order of a start: the parent [`reserve`]s a [`Seat`] and endows it with what the child needs
+//! first; the child's process maps the arena ([`adopt`], done once by a fork server for all its
+//! children) and takes the seat ([`take_seat`]); then it [`claim`]s what it was endowed with. The
+//! order of an end: whoever reaps the child says so ([`member_died`] or [`sweep_now`]).
+
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use crate::alloc::{self, Usage};
+use crate::arena::{self, Arena};
+use crate::error::{CreateError, OpenError};
+use crate::member::{self, Phase};
+use crate::object::{self, Handle, Object};
+use crate::sweep;
+
+pub use crate::member::MemberId;
+
+/// The arena's descriptor, to be handed to a process that is to [`adopt`] it. Makes the family if
+/// this process has none.
+///
+/// # Errors
+///
+/// [`CreateError`] if the arena cannot be made.
+pub fn arena_fd() -> Result<BorrowedFd<'static>, CreateError> {
+    arena::get().map(Arena::fd)
+}
+
+/// Maps an arena that came from the parent. The process is no member until [`take_seat`].
+///
+/// # Errors
+///
+/// [`OpenError::Incompatible`] if the process has a family already or the arena has another layout;
+/// [`OpenError::Os`] if it is not sealed or cannot be mapped.
+pub fn adopt(fd: OwnedFd) -> Result<(), OpenError> {
+    arena::adopt(fd)
+}
+
+/// This process as a member, if it is one.
+pub fn me() -> Option<MemberId> {
+    member::me().ok()
+}
+
+/// A member's name, while its slot has not been given to another.
+pub fn name_of(id: MemberId) -> Option<String> {
+    let arena = arena::existing()?;
+    let slot = (id.index() < member::used(arena)).then(|| member::slot(arena, id.index()))?;
+    let name = slot.name();
+    (slot.now(id.index()).0 == id).then_some(name)
+}
+
+/// A member's process id, under the same condition as [`name_of`], once it runs.
+pub fn pid_of(id: MemberId) -> Option<u32> {
+    let arena = arena::existing()?;
+    let slot = (id.index() < member::used(arena)).then(|| member::slot(arena, id.index()))?;
+    let pid = slot.pid.load(Ordering::Acquire) as u32;
+    (slot.now(id.index()).0 == id && pid != 0).then_some(pid)
+}
+
+/// What the heap holds now; `None` where there is no arena.
+pub fn usage() -> Option<Usage> {
+    arena::existing().map(alloc::usage)
+}
+
+/// A place reserved for a child that does not run yet.
+///
+/// Dropped, it is given back together with what it was endowed with; call [`Seat::launched`] once
+/// the child may run.
+#[derive(Debug)]
+pub struct Seat {
+    arena: &'static Arena,
+    id: MemberId,
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reserves a seat for a child of this process. Of a longer name, the first 48 bytes are kept.
+///
+/// # Errors
+///
+/// [`CreateError::Limit`] if 4,096 members are alive.
+pub fn reserve(name: &str) -> Result<Seat, CreateError> {
+    let arena = arena::get()?;
+    let me = member::me()?;
+    let id = member::occupy(&arena.lock_for_create()?, name, Some(me))?;
+    Ok(Seat { arena, id })
+}
+
+impl Seat {
+    /// The member the child will be.
+    pub fn id(&self) -> MemberId {
+        self.id
+    }
+
+    /// Gives the child a reference of its own, before it exists.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`].
+    pub fn endow(&self, object: &Object) -> Result<(), CreateError> {
+        object::endow(object, self.id)
+    }
+
+    /// The child's process id, which it writes before anything else.
+    pub fn pid(&self) -> Option<u32> {
+        pid_of(self.id)
+    }
+
+    /// Whether the child has taken the seat and has not been buried.
+    pub fn is_live(&self) -> bool {
+        member::slot(self.arena, self.id.index()).now(self.id.index()) == (self.id, Phase::Live)
+    }
+
+    /// The child may run now: the seat is no longer given back by a drop, but by the reaper.
+    pub fn launched(self) -> MemberId {
+        let id = self.id;
+        std::mem::forget(self);
+        id
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let slot = member::slot(self.arena, self.id.index());
+        if slot.advance(self.id, Phase::Starting, Phase::Dead) {
+            sweep::sweep(self.arena, self.id);
+        }
+    }
+}
+
+/// Why a child could not take its seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SeatError {
+    /// It was given back or buried meanwhile: the parent has given up on this child.
+    Gone,
+    /// The C library's robust list has an unknown layout.
+    Unsupported,
+}
+
+impl fmt::Display for SeatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SeatError::Gone => "the parent has given up on this process",
+            SeatError::Unsupported => "the C library's robust list has an unknown layout",
+        })
+    }
+}
+
+impl std::error::Error for SeatError {}
+
+/// Makes this process the member `id`. Call it on the thread that lives as long as the process: the
+/// kernel reports the member dead when that thread ends.
+///
+/// # Errors
+///
+/// [`SeatError`]; the process should end.
+pub fn take_seat(id: MemberId) -> Result<(), SeatError> {
+    let arena = arena::existing().ok_or(SeatError::Gone)?;
+    if id.index() >= member::used(arena) {
+        return Err(SeatError::Gone);
+    }
+    let slot = member::slot(arena, id.index());
+    if slot.now(id.index()) != (id, Phase::Starting) {
+        return Err(SeatError::Gone);
+    }
+    // Renews the fork mark if need be, which the life word's list depends on.
+    member::become_member(id);
+    slot.pid
+        .store(u64::from(std::process::id()), Ordering::Release);
+    if !slot.hold_life() {
+        return Err(SeatError::Unsupported);
+    }
+    if slot.advance(id, Phase::Starting, Phase::Live) {
+        Ok(())
+    } else {
+        Err(SeatError::Gone)
+    }
+}
+
+/// Takes over a reference that this member's seat was endowed with.
+///
+/// # Errors
+///
+/// [`OpenError::NotFound`] if it was not.
+pub fn claim(handle: Handle) -> Result<Object, OpenError> {
+    let arena = arena::existing().ok_or(OpenError::NotFound)?;
+    object::claim(arena, handle)
+}
+
+/// A child of this process has been reaped: everybody who sleeps is woken, and another thread gives
+/// back what it held. Takes no shared lock.
+pub fn member_died(id: MemberId) {
+    if let Some(arena) = arena::existing()
+        && sweep::bury(arena, id)
+    {
+        sweep::hand_over(arena, id);
+    }
+}
+
+/// As [`member_died`], but what it held has been given back when this returns: for a thread that may
+/// wait for the arena lock.
+pub fn sweep_now(id: MemberId) {
+    let Some(arena) = arena::existing() else {
+        return;
+    };
+    if !sweep::bury(arena, id) {
+        return;
+    }
+    sweep::sweep(arena, id);
+    let orphaned = (0..member::used(arena)).any(|index| {
+        let slot = member::slot(arena, index);
+        slot.parent.load(Ordering::Relaxed) == id.bits() && slot.now(index).1 != Phase::Free
+    });
+    if orphaned {
+        // The sweeper finds them by looking; any death makes it look.
+        sweep::hand_over(arena, id);
+    }
+}

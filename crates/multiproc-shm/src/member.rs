@@ -1,0 +1,252 @@
+//! The members table: one slot for each process of the family.
+//!
+//! # `state`: generation (upper half) and phase
+//!
+//! | phase | meaning | leaves to | by |
+//! |---|---|---|---|
+//! | Free | nobody's | Starting, generation + 1 | a parent that reserves, under the arena lock |
+//! | Starting | reserved for a child that does not run yet; its row may hold references already | Live | the child, once its life word is held |
+//! | | | Dead | the parent that gives the seat back or reaps the child; a sweep after the parent's death |
+//! | Live | a running process | Dead | whoever reaps it, or sees its life word marked and its process gone |
+//! | Dead | gone; its row is being swept | Free | the sweep that finds the row empty, under the arena lock |
+//!
+//! The other words: `life` is held by a thread that lives as long as the process, so the kernel
+//! marks it at death; `pid` is written by the child before Live, or never; `parent` and `name` by
+//! the reserver before Starting; `row` (how much of the ledger row has memory) under the arena lock.
+//!
+//! # Killed here: survivors see
+//!
+//! | step | survivors see |
+//! |---|---|
+//! | parent, before Starting | nothing happened |
+//! | parent, seat Starting | the sweep of the parent sets it Dead; a child that comes late finds that and ends |
+//! | child, pid written, not Live | its parent reaps it, or the sweep of the parent sets it Dead |
+//! | child, Live | marked life word, then Dead by whoever notices |
+//! | sweeper, anywhere | Dead, with a shorter row; the next sweep goes on |
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use multiproc_sys::forkmark;
+use multiproc_sys::robust::{Attempt, Word};
+
+use crate::arena::{Arena, Locked};
+use crate::error::CreateError;
+use crate::layout::{MEMBERS, MEMBERS_AT, PAGE};
+
+const NAME_WORDS: usize = 6;
+
+/// The longest name kept for messages, in bytes; longer ones are cut.
+pub(crate) const NAME_LEN: usize = NAME_WORDS * 8;
+
+#[repr(C, align(128))]
+pub(crate) struct Slot {
+    pub(crate) life: Word,
+    state: AtomicU64,
+    pub(crate) pid: AtomicU64,
+    pub(crate) parent: AtomicU64,
+    pub(crate) row: AtomicU64,
+    name: [AtomicU64; NAME_WORDS],
+}
+
+const _: () = assert!(size_of::<Slot>() == 128);
+
+/// A process of the family: its slot and the slot's generation, so that it is never taken for
+/// another that came later.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MemberId(u64);
+
+impl MemberId {
+    pub(crate) fn new(index: u32, generation: u32) -> MemberId {
+        MemberId(u64::from(generation) << 32 | u64::from(index))
+    }
+
+    /// As one word, for messages. Never 0.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// From [`MemberId::bits`]; `None` for what cannot be one.
+    pub fn from_bits(bits: u64) -> Option<MemberId> {
+        let id = MemberId(bits);
+        (id.generation() != 0 && id.index() < MEMBERS).then_some(id)
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member {}.{}", self.index(), self.generation())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Free = 0,
+    Starting = 1,
+    Live = 2,
+    Dead = 3,
+}
+
+fn pack(generation: u32, phase: Phase) -> u64 {
+    u64::from(generation) << 32 | phase as u64
+}
+
+fn unpack(state: u64) -> (u32, Phase) {
+    let phase = match state as u32 {
+        1 => Phase::Starting,
+        2 => Phase::Live,
+        3 => Phase::Dead,
+        _ => Phase::Free,
+    };
+    ((state >> 32) as u32, phase)
+}
+
+impl Slot {
+    /// The member in this slot and its phase.
+    pub(crate) fn now(&self, index: u32) -> (MemberId, Phase) {
+        let (generation, phase) = unpack(self.state.load(Ordering::Acquire));
+        (MemberId::new(index, generation), phase)
+    }
+
+    /// Moves `id` from one phase to another; false if it was not there.
+    #[must_use = "somebody else may have moved it first"]
+    pub(crate) fn advance(&self, id: MemberId, from: Phase, to: Phase) -> bool {
+        let (from, to) = (pack(id.generation(), from), pack(id.generation(), to));
+        self.state
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Sets Dead if `id` was Starting or Live. True if it is Dead now, whoever did it.
+    pub(crate) fn bury(&self, id: MemberId) -> bool {
+        let _ = self.advance(id, Phase::Starting, Phase::Dead);
+        let _ = self.advance(id, Phase::Live, Phase::Dead);
+        self.now(id.index()) == (id, Phase::Dead)
+    }
+
+    /// Holds the life word on this thread, whatever a former member left in it.
+    pub(crate) fn hold_life(&self) -> bool {
+        // SAFETY: the slot lies in the arena, mapped for the life of the process.
+        let attempt = match unsafe { self.life.try_acquire(false) } {
+            // SAFETY: as above.
+            Attempt::Suspect(seen) => unsafe { self.life.take_over(seen) },
+            attempt => attempt,
+        };
+        attempt == Attempt::Acquired
+    }
+
+    fn set_name(&self, name: &str) {
+        let mut bytes = [0u8; NAME_LEN];
+        let mut len = name.len().min(NAME_LEN);
+        while !name.is_char_boundary(len) {
+            len -= 1;
+        }
+        bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+        for (word, chunk) in self.name.iter().zip(bytes.chunks_exact(8)) {
+            let chunk = chunk.try_into().expect("chunks of 8");
+            word.store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let words = self
+            .name
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        let bytes: Vec<u8> = words.flatten().take_while(|&byte| byte != 0).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// The slot at `index`, which has been used at least once.
+pub(crate) fn slot(arena: &'static Arena, index: u32) -> &'static Slot {
+    assert!(index < MEMBERS, "member index {index} out of range");
+    // SAFETY: in range, and the pages of used slots are reserved; the region holds nothing but
+    // slots, which are made of atomics and a robust word (valid when zero).
+    unsafe { arena.view(MEMBERS_AT + u64::from(index) * size_of::<Slot>() as u64) }
+}
+
+/// How many slots have ever been used.
+pub(crate) fn used(arena: &'static Arena) -> u32 {
+    arena
+        .header()
+        .members
+        .load(Ordering::Acquire)
+        .min(u64::from(MEMBERS)) as u32
+}
+
+/// Takes a free slot for a child of `parent`, in phase Starting.
+pub(crate) fn occupy(
+    locked: &Locked<'_>,
+    name: &str,
+    parent: Option<MemberId>,
+) -> Result<MemberId, CreateError> {
+    let arena = locked.arena();
+    let used = used(arena);
+    let free = (0..used).find(|&index| slot(arena, index).now(index).1 == Phase::Free);
+    let index = match free {
+        Some(index) => index,
+        None if used < MEMBERS => used,
+        None => {
+            return Err(CreateError::Limit(format!(
+                "{MEMBERS} processes of this family are alive, the most there can be; join some first"
+            )));
+        }
+    };
+    let at = MEMBERS_AT + u64::from(index) * size_of::<Slot>() as u64;
+    if index == used && at.is_multiple_of(PAGE) {
+        arena.reserve(at, PAGE)?;
+    }
+    let slot = slot(arena, index);
+    let generation = slot.now(index).0.generation().wrapping_add(1).max(1);
+    slot.set_name(name);
+    slot.pid.store(0, Ordering::Relaxed);
+    slot.parent
+        .store(parent.map_or(0, MemberId::bits), Ordering::Relaxed);
+    let mut change = locked.begin();
+    change.set(
+        locked.offset(&slot.state),
+        pack(generation, Phase::Starting),
+    );
+    change.set(
+        locked.offset(&locked.header().members),
+        u64::from(used.max(index + 1)),
+    );
+    change.commit();
+    Ok(MemberId::new(index, generation))
+}
+
+static ME: AtomicU64 = AtomicU64::new(0);
+static MY_STAMP: AtomicU64 = AtomicU64::new(0);
+
+/// This process as a member.
+///
+/// A fork that this library did not make inherits the words but not the stamp: it is no member.
+#[inline]
+pub(crate) fn me() -> Result<MemberId, CreateError> {
+    let stamp = forkmark::stamp();
+    let me = ME.load(Ordering::Relaxed);
+    if me != 0 && stamp != 0 && stamp == MY_STAMP.load(Ordering::Relaxed) {
+        Ok(MemberId(me))
+    } else {
+        Err(CreateError::ForeignFork)
+    }
+}
+
+/// Makes this process the member `id`.
+pub(crate) fn become_member(id: MemberId) {
+    let stamp = match forkmark::stamp() {
+        0 => forkmark::renew(),
+        stamp => stamp,
+    };
+    MY_STAMP.store(stamp, Ordering::Relaxed);
+    ME.store(id.bits(), Ordering::Relaxed);
+}

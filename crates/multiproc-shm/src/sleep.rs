@@ -1,0 +1,196 @@
+//! Sleeping so that no death is slept through.
+//!
+//! A wake can die with the process that was to send it, or with the one that received it. So every
+//! sleeper publishes the word it sleeps on in its *thread slot*, whoever learns of a death wakes all
+//! published words, and every sleep is bounded: 100 ms at first, doubling to 2 s, then the caller
+//! looks at its condition again.
+//!
+//! # The thread slot
+//!
+//! | word | meaning | who writes |
+//! |---|---|---|
+//! | `holder` | the member whose thread has the slot, 0 = free | the thread under the arena lock; 0 by itself at its end or by the sweep after its member's death |
+//! | `word` | offset of the word it sleeps on, 0 = awake | the thread |
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::futex::{self, Woken};
+
+use crate::arena::{self, Arena};
+use crate::layout::{PAGE, THREADS, THREADS_AT};
+use crate::member::{self, MemberId};
+
+const FIRST_CHECK: Duration = Duration::from_millis(100);
+const LAST_CHECK: Duration = Duration::from_secs(2);
+
+#[repr(C, align(64))]
+pub(crate) struct ThreadSlot {
+    holder: AtomicU64,
+    word: AtomicU64,
+    _room: [u64; 6],
+}
+
+/// One wait, which may take several sleeps.
+#[derive(Debug)]
+pub struct Sleeper {
+    deadline: Deadline,
+    check: Duration,
+}
+
+impl Sleeper {
+    /// A wait until `deadline`.
+    pub fn new(deadline: Deadline) -> Sleeper {
+        Sleeper {
+            deadline,
+            check: FIRST_CHECK,
+        }
+    }
+
+    /// When the wait ends.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Sleeps while `word` holds `expected`. Returns early, too: look at the condition again, and
+    /// stop only on [`Woken::TimedOut`], which is never early.
+    ///
+    /// # If a process dies
+    ///
+    /// Any member's death ends the sleep of a word in the arena; at the latest the next check does.
+    pub fn on(&mut self, word: &AtomicU32, expected: u32) -> Woken {
+        let until = self.deadline.earlier(Deadline::after(self.check));
+        let published = publish(word);
+        let woken = futex::wait(word, expected, until);
+        if let Some(slot) = published {
+            slot.word.store(0, Ordering::Release);
+        }
+        match woken {
+            Woken::TimedOut if self.deadline.has_passed() => Woken::TimedOut,
+            Woken::TimedOut => {
+                self.check = (self.check * 2).min(LAST_CHECK);
+                Woken::Woken
+            }
+            woken => woken,
+        }
+    }
+}
+
+/// Puts `word` into this thread's slot. `None` where it has none: then the bounded check alone is the
+/// net.
+fn publish(word: &AtomicU32) -> Option<&'static ThreadSlot> {
+    let arena = arena::existing()?;
+    let offset = arena.offset_of(word)?;
+    // Whoever waits for the arena lock cannot take it to find a slot. The kernel wakes one waiter
+    // of that lock at its owner's death, and the check is short.
+    if offset == arena.offset_of(arena.header().lock.futex())? {
+        return None;
+    }
+    let slot = SLOT.with(|mine| mine.get_or_claim(arena))?;
+    slot.word.store(offset, Ordering::SeqCst);
+    Some(slot)
+}
+
+/// Wakes every published sleeper: somebody died, and may have taken a wake along.
+pub(crate) fn wake_published(arena: &'static Arena) {
+    let used = arena
+        .header()
+        .threads
+        .load(Ordering::Acquire)
+        .min(u64::from(THREADS));
+    for index in 0..used {
+        let offset = slot(arena, index).word.load(Ordering::SeqCst);
+        // A word is 4-byte aligned; a torn or forged offset must not lead outside.
+        if offset != 0 && offset.is_multiple_of(4) && offset + 4 <= arena.len() {
+            // SAFETY: inside the mapping and aligned; a published word lies in an object its
+            // sleeper holds, so its page is reserved; the kernel uses only the address.
+            futex::wake_all(unsafe { arena.view::<AtomicU32>(offset) });
+        }
+    }
+}
+
+/// Frees the slots of a dead member's threads. Called with the arena lock held.
+pub(crate) fn forget_threads(arena: &'static Arena, dead: MemberId) {
+    let used = arena
+        .header()
+        .threads
+        .load(Ordering::Acquire)
+        .min(u64::from(THREADS));
+    for index in 0..used {
+        let slot = slot(arena, index);
+        if slot.holder.load(Ordering::Relaxed) == dead.bits() {
+            slot.word.store(0, Ordering::Relaxed);
+            slot.holder.store(0, Ordering::Release);
+        }
+    }
+}
+
+fn slot(arena: &'static Arena, index: u64) -> &'static ThreadSlot {
+    let offset = THREADS_AT + index * size_of::<ThreadSlot>() as u64;
+    // SAFETY: callers keep `index` below the number of slots ever used, whose pages are reserved;
+    // the region holds nothing but thread slots, which are made of atomics.
+    unsafe { arena.view(offset) }
+}
+
+/// This thread's slot, given back when the thread ends.
+struct MySlot {
+    slot: Cell<Option<&'static ThreadSlot>>,
+    member: Cell<u64>,
+}
+
+thread_local! {
+    static SLOT: MySlot = const { MySlot { slot: Cell::new(None), member: Cell::new(0) } };
+}
+
+impl MySlot {
+    fn get_or_claim(&self, arena: &'static Arena) -> Option<&'static ThreadSlot> {
+        let me = member::me().ok()?;
+        // A child made by fork inherits this cell, but the slot is its parent's.
+        if self.member.get() == me.bits()
+            && let Some(slot) = self.slot.get()
+        {
+            return Some(slot);
+        }
+        let slot = claim(arena, me)?;
+        self.slot.set(Some(slot));
+        self.member.set(me.bits());
+        Some(slot)
+    }
+}
+
+impl Drop for MySlot {
+    fn drop(&mut self) {
+        let mine = member::me().is_ok_and(|me| me.bits() == self.member.get());
+        if let (Some(slot), true) = (self.slot.get(), mine) {
+            slot.holder.store(0, Ordering::Release);
+        }
+    }
+}
+
+#[cold]
+fn claim(arena: &'static Arena, me: MemberId) -> Option<&'static ThreadSlot> {
+    let locked = arena.lock(Deadline::after(FIRST_CHECK)).ok()?;
+    let used = locked.header().threads.load(Ordering::Relaxed);
+    let free = (0..used).find(|&index| slot(arena, index).holder.load(Ordering::Acquire) == 0);
+    let index = match free {
+        Some(index) => index,
+        None if used < u64::from(THREADS) => {
+            let size = size_of::<ThreadSlot>() as u64;
+            let at = THREADS_AT + used * size;
+            if at.is_multiple_of(PAGE) {
+                arena.reserve(at, PAGE).ok()?;
+            }
+            let mut change = locked.begin();
+            change.set(locked.offset(&locked.header().threads), used + 1);
+            change.commit();
+            used
+        }
+        None => return None,
+    };
+    let slot = slot(arena, index);
+    slot.word.store(0, Ordering::Relaxed);
+    slot.holder.store(me.bits(), Ordering::Release);
+    Some(slot)
+}

@@ -1,0 +1,216 @@
+//! After a death: everybody is woken, and what the dead member held goes back.
+//!
+//! Whoever reaps a member buries it (one store) and wakes the published sleepers; that may be done
+//! by a thread that takes no lock of ours. The sweep takes the arena lock, so it runs on a thread of
+//! its own, or on the thread of a user who has just joined the process anyway. Any member may sweep,
+//! and any number at once.
+//!
+//! Descendants whose parent died are nobody's children in the family: the sweeper looks for them by
+//! their life words, and asks the kernel before it believes one.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::{forkmark, liveness};
+use parking_lot::Mutex;
+
+use crate::alloc;
+use crate::arena::{self, Arena};
+use crate::error::CreateError;
+use crate::layout::heap_at;
+use crate::ledger;
+use crate::member::{self, MemberId, Phase};
+use crate::sleep;
+
+/// How often orphans are looked at, while there are any.
+const ORPHANS_EVERY: Duration = Duration::from_millis(1500);
+/// How soon, while one is known to be on its way out.
+const DYING_AGAIN: Duration = Duration::from_millis(5);
+
+/// The sweeper of this process, with the fork mark of the process it runs in.
+static SWEEPER: Mutex<Option<(u64, Sender<MemberId>)>> = Mutex::new(None);
+
+/// Makes this process the first member of a new family. Its life word is held by the sweeper, which
+/// never ends, while the main thread of a program may.
+pub(crate) fn found_family(arena: &'static Arena) -> Result<(), CreateError> {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&name)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let id = member::occupy(&arena.lock_for_create()?, &name, None)?;
+    let slot = member::slot(arena, id.index());
+    slot.pid.store(
+        u64::from(std::process::id()),
+        std::sync::atomic::Ordering::Relaxed,
+    );
+    let (held, ready) = mpsc::sync_channel(1);
+    start_sweeper(arena, move || {
+        let _ = held.send(member::slot(arena, id.index()).hold_life());
+    })?;
+    if ready.recv() != Ok(true) || !slot.advance(id, Phase::Starting, Phase::Live) {
+        return Err(CreateError::Limit(
+            multiproc_sys::robust::Refusal::Layout.to_string(),
+        ));
+    }
+    member::become_member(id);
+    Ok(())
+}
+
+fn start_sweeper(
+    arena: &'static Arena,
+    first: impl FnOnce() + Send + 'static,
+) -> Result<Sender<MemberId>, CreateError> {
+    let mut sweeper = SWEEPER.lock();
+    let (sender, deaths) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("multiproc-sweep".into())
+        .spawn(move || {
+            first();
+            work(arena, &deaths);
+        })
+        .map_err(|error| {
+            CreateError::Limit(format!(
+                "cannot start the thread that cleans up after dead processes: {error}; \
+                 raise RLIMIT_NPROC (ulimit -u)"
+            ))
+        })?;
+    *sweeper = Some((forkmark::stamp(), sender.clone()));
+    Ok(sender)
+}
+
+fn sweeper(arena: &'static Arena) -> Result<Sender<MemberId>, CreateError> {
+    if let Some((stamp, sender)) = &*SWEEPER.lock()
+        && *stamp == forkmark::stamp()
+    {
+        return Ok(sender.clone());
+    }
+    start_sweeper(arena, || {})
+}
+
+/// The sweeper's life: the dead it is told of, and orphans while there are any.
+fn work(arena: &'static Arena, deaths: &mpsc::Receiver<MemberId>) {
+    let mut pause = None;
+    loop {
+        let dead = match pause {
+            None => deaths.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(pause) => deaths.recv_timeout(pause),
+        };
+        match dead {
+            Ok(dead) => sweep(arena, dead),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        pause = look_after_orphans(arena);
+    }
+}
+
+/// Buries `id` and wakes everybody. Takes no lock.
+pub(crate) fn bury(arena: &'static Arena, id: MemberId) -> bool {
+    let buried = member::slot(arena, id.index()).bury(id);
+    if buried {
+        arena
+            .header()
+            .deaths
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        sleep::wake_published(arena);
+    }
+    buried
+}
+
+/// Hands a buried member to the sweeper.
+pub(crate) fn hand_over(arena: &'static Arena, id: MemberId) {
+    // Where no thread can be had, the slot stays Dead: the next sweep of this process takes it.
+    if let Ok(sender) = sweeper(arena) {
+        let _ = sender.send(id);
+    }
+}
+
+/// Gives back all that `id`, which is Dead, held, and frees its slot.
+///
+/// Killed here: each reference is one transaction, so the next sweep finds the rest.
+pub(crate) fn sweep(arena: &'static Arena, id: MemberId) {
+    const AT_ONCE: usize = 64;
+    let slot = member::slot(arena, id.index());
+    let mut from = heap_at(arena.len());
+    loop {
+        let Ok(locked) = arena.lock(Deadline::NEVER) else {
+            return;
+        };
+        if slot.now(id.index()) != (id, Phase::Dead) {
+            return;
+        }
+        for _ in 0..AT_ONCE {
+            let Some(object) = ledger::first_held(arena, id, from) else {
+                sleep::forget_threads(arena, id);
+                let _ = slot.advance(id, Phase::Dead, Phase::Free);
+                return alloc::drain(arena, locked);
+            };
+            alloc::release_locked(&locked, id, object);
+            from = object;
+        }
+        alloc::drain(arena, locked);
+    }
+}
+
+/// Looks at the members whose parent is gone, and at the dead nobody has swept. Says when to look
+/// again, if there is any reason to.
+fn look_after_orphans(arena: &'static Arena) -> Option<Duration> {
+    let mut again = None;
+    for index in 0..member::used(arena) {
+        let slot = member::slot(arena, index);
+        let (id, phase) = slot.now(index);
+        let parent = slot.parent.load(std::sync::atomic::Ordering::Relaxed);
+        let orphan = MemberId::from_bits(parent).is_some_and(|parent| !is_running(arena, parent));
+        let pid = slot.pid.load(std::sync::atomic::Ordering::Relaxed) as u32;
+        match phase {
+            Phase::Dead => sweep(arena, id),
+            // Its parent died before it ran; should it come late, it finds itself buried.
+            Phase::Starting if orphan && pid == 0 => bury_and_sweep(arena, id),
+            Phase::Starting | Phase::Live if orphan && liveness::has_ended(pid) => {
+                bury_and_sweep(arena, id);
+            }
+            Phase::Starting | Phase::Live if orphan => {
+                let soon = slot.life.is_suspect() && phase == Phase::Live;
+                let pause = if soon { DYING_AGAIN } else { ORPHANS_EVERY };
+                again = Some(again.map_or(pause, |again: Duration| again.min(pause)));
+            }
+            _ => {}
+        }
+    }
+    again
+}
+
+fn bury_and_sweep(arena: &'static Arena, id: MemberId) {
+    if bury(arena, id) {
+        sweep(arena, id);
+    }
+}
+
+fn is_running(arena: &'static Arena, id: MemberId) -> bool {
+    let (now, phase) = member::slot(arena, id.index()).now(id.index());
+    now == id && phase == Phase::Live
+}
+
+/// For tests: sweeps what is dead on this thread, and waits until no member but those of `alive`
+/// is left.
+#[doc(hidden)]
+pub(crate) fn settle(deadline: Deadline) -> bool {
+    let Some(arena) = arena::existing() else {
+        return true;
+    };
+    loop {
+        look_after_orphans(arena);
+        let left = (0..member::used(arena))
+            .filter(|&index| member::slot(arena, index).now(index).1 != Phase::Free)
+            .count();
+        if left <= 1 {
+            return true;
+        }
+        if deadline.has_passed() {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,59 @@
+//! A raw fork for the tests of the crates above, which must not depend on the process crate.
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill as send};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Forks. Returns 0 in the child, the child's process id in the parent.
+///
+/// The child of a process with threads must keep to what needs none of their locks.
+///
+/// # Errors
+///
+/// Whatever the kernel says.
+pub fn fork() -> Result<u32, Errno> {
+    // SAFETY: tests keep the child to shared memory, `_exit` and the allocator, which the C library
+    // makes usable after a fork.
+    let answer = unsafe { libc::fork() };
+    Errno::result(answer).map(|pid| pid as u32)
+}
+
+/// Ends this process without any clean-up.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Waits for a child; true if it ended with code 0.
+///
+/// # Errors
+///
+/// `ECHILD` if it is not ours or has been reaped.
+pub fn wait(pid: u32) -> Result<bool, Errno> {
+    let status = waitpid(Pid::from_raw(pid as i32), None)?;
+    Ok(matches!(status, WaitStatus::Exited(_, 0)))
+}
+
+/// Kills a child that has not been reaped.
+///
+/// # Errors
+///
+/// `ESRCH` if there is none.
+pub fn kill(pid: u32) -> Result<(), Errno> {
+    send(Pid::from_raw(pid as i32), Signal::SIGKILL)
+}
+
+/// Stops a child as Ctrl-Z would, or lets it go on.
+///
+/// # Errors
+///
+/// `ESRCH` if there is none.
+pub fn stop(pid: u32, stopped: bool) -> Result<(), Errno> {
+    let signal = if stopped {
+        Signal::SIGSTOP
+    } else {
+        Signal::SIGCONT
+    };
+    send(Pid::from_raw(pid as i32), signal)
+}
