@@ -40,6 +40,10 @@ use crate::parcel::{Attachment, Parcel};
 
 pub use scope::{attach, attached};
 
+/// How many elements of sequences may take no bytes (such as `()`) in one value. Without a bound a
+/// few bytes could announce 2^64 of them and keep the reader busy for ever.
+const EMPTY_ELEMENTS_MAX: u32 = 1 << 20;
+
 /// `value` in a parcel of its own.
 ///
 /// # Errors
@@ -140,8 +144,9 @@ fn check_readable<T: DeserializeOwned>(bytes: &[u8]) -> Result<(), EncodeError> 
 
 /// The value in `bytes`, whose handles mean `attachments` by index.
 ///
-/// Any bytes are safe to decode, from whoever they come: what is not a value is an error, and
-/// memory is taken in proportion to the bytes that are there, never to a length they announce.
+/// Any bytes may be decoded, from whoever they come: what is not a value is an error, and memory is
+/// taken in proportion to the bytes that are there, never to a length they announce. (Elements that
+/// take no bytes, such as `()`, are bounded by 2^20 in one value, at the sender too.)
 ///
 /// # Errors
 ///

@@ -47,7 +47,7 @@ use crate::codec;
 use crate::error::{FunctionError, RunError};
 use crate::parcel::{Attachment, Parcel};
 
-/// Marks a descriptor in memory. Nothing else in a program's constants has this value.
+/// Marks a descriptor in memory, so that a wrong offset is found before a type is read there.
 const MAGIC: u64 = 0x6d70_7461_736b_9c01;
 
 /// Runs the function at an address on an encoded argument. The address must be that of a function of
@@ -194,14 +194,20 @@ fn descriptor_at(image: &Image, address: usize) -> Option<&'static Descriptor> {
     if magic != MAGIC {
         return None;
     }
-    // SAFETY: as above, with `call` read as a number, which may have any value.
-    let call = unsafe { (&raw const (*descriptor).call).cast::<usize>().read() };
-    if !image.code_contains(call) {
+    // SAFETY: as above; both fields are read as numbers.
+    let pointers = unsafe {
+        [
+            (&raw const (*descriptor).call).cast::<usize>().read(),
+            (&raw const (*descriptor).name).cast::<usize>().read(),
+        ]
+    };
+    if !pointers.iter().all(|&pointer| image.code_contains(pointer)) {
         return None;
     }
     // SAFETY: aligned and readable for its whole size, never written and never unmapped (above), so
-    // it may be borrowed for ever. It is a valid descriptor: among the constants of the program,
-    // `MAGIC` stands only at the head of a `Descriptor`, here with its pointer already relocated.
+    // it may be borrowed for ever. Each field is valid: any `u64` is, a `TypeId` is plain data
+    // without invalid values, and the two function pointers are not null. That they are what they
+    // should be, not just code, is for the seal to say before they are used.
     Some(unsafe { &*descriptor })
 }
 

@@ -80,7 +80,9 @@ impl fmt::Display for Fault {
                  know, as this format does not record names"
             ),
             Why::Discriminant { what } => write!(f, "{what} with a discriminant it does not have"),
-            Why::EmptyElements => f.write_str("too many elements that take no bytes"),
+            Why::EmptyElements => {
+                f.write_str("more than 2^20 elements that take no bytes; send their number instead")
+            }
             Why::Text(text) => f.write_str(text),
         }
     }

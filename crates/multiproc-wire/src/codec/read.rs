@@ -1,9 +1,11 @@
 //! serde's `Deserializer` over the bytes of a parcel: the counterpart of [`write`](super::write).
 //!
-//! **No allocation follows from a length in the bytes.** Texts and blocks are slices of the input,
-//! cut out before they are copied, so a length beyond the input is an error first. Sequences and
-//! maps grow as their elements are read; the hint for their capacity is the announced length or the
-//! number of bytes that are left, whichever is less, and serde itself caps it at 1 MiB a container.
+//! **No allocation follows from a length in the bytes alone.** Texts and blocks are slices of the
+//! input, cut out before they are copied, so a length beyond the input is an error first. Sequences
+//! and maps grow as their elements are read. What they may reserve beforehand is shared: one place
+//! for each byte of the input, over all containers of the value together. A well-formed value never
+//! needs more, since each element has a byte of its own (its first, or the length it starts with);
+//! without the sharing, a type that contains itself would reserve anew at each level.
 
 use serde::de::value::U32Deserializer;
 use serde::de::{
@@ -11,15 +13,15 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
+use super::EMPTY_ELEMENTS_MAX;
 use super::fault::{Fault, Why};
-
-/// How many elements that take no bytes (such as `()`) one value may have. Without a bound a few
-/// bytes could announce 2^64 of them and keep the reader busy for ever.
-const EMPTY_ELEMENTS_MAX: u32 = 1 << 24;
 
 /// Takes values from the front of a slice.
 pub(super) struct Reader<'de> {
     rest: &'de [u8],
+    /// How many places containers may still reserve for elements to come.
+    places: usize,
+    /// How many elements took no bytes.
     empty_elements: u32,
 }
 
@@ -27,6 +29,7 @@ impl<'de> Reader<'de> {
     pub(super) fn new(bytes: &'de [u8]) -> Reader<'de> {
         Reader {
             rest: bytes,
+            places: bytes.len(),
             empty_elements: 0,
         }
     }
@@ -44,16 +47,26 @@ impl<'de> Reader<'de> {
         Ok(value)
     }
 
+    /// Elements as many as the bytes announce.
     #[inline]
-    fn length(&mut self) -> Result<usize, Fault> {
-        self.leaf()
+    fn announced(&mut self) -> Result<Elements<'_, 'de>, Fault> {
+        let left = self.leaf()?;
+        let reserve = self.places.min(left);
+        self.places -= reserve;
+        Ok(Elements {
+            reader: self,
+            left,
+            reserve,
+        })
     }
 
+    /// Elements as many as the type has, for which nothing is reserved.
     #[inline]
-    fn row<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn row<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_seq(Elements {
             reader: self,
-            left: len,
+            left,
+            reserve: 0,
         })
     }
 }
@@ -135,8 +148,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let len = self.length()?;
-        self.row(len, visitor)
+        visitor.visit_seq(self.announced()?)
     }
 
     #[inline]
@@ -156,11 +168,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let len = self.length()?;
-        visitor.visit_map(Elements {
-            reader: self,
-            left: len,
-        })
+        visitor.visit_map(self.announced()?)
     }
 
     #[inline]
@@ -188,10 +196,12 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 struct Elements<'r, 'de> {
     reader: &'r mut Reader<'de>,
     left: usize,
+    /// For how many of them a container may reserve memory.
+    reserve: usize,
 }
 
 impl<'de> Elements<'_, 'de> {
-    /// Starts the next element or key; says whether there is one.
+    /// The next element or key, if there is one.
     #[inline]
     fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
         let Some(left) = self.left.checked_sub(1) else {
@@ -214,11 +224,6 @@ impl<'de> Elements<'_, 'de> {
         }
         Ok(())
     }
-
-    #[inline]
-    fn capacity(&self) -> usize {
-        self.left.min(self.reader.rest.len())
-    }
 }
 
 impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
@@ -233,7 +238,7 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.capacity())
+        Some(self.reserve)
     }
 }
 
@@ -254,7 +259,7 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.capacity())
+        Some(self.reserve)
     }
 }
 

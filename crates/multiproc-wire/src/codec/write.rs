@@ -3,19 +3,22 @@
 //! The format is postcard's, and postcard writes every number, text and block of bytes. What holds
 //! other values (sequences, structs, enums) is walked here, for three things postcard does not do:
 //! it keeps the text of a type's own error, it refuses a field left out by `skip_serializing_if`,
-//! and it refuses a sequence whose length is not the one announced. The latter two would otherwise
-//! be misread by the receiver.
+//! and it refuses a sequence whose length is not the one announced, or which the reader would refuse.
+//! What it refuses would otherwise be misread by the receiver, or come to light only there.
 
 use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
+use super::EMPTY_ELEMENTS_MAX;
 use super::fault::{Fault, Why};
 
 /// Appends values to a buffer.
 pub(super) struct Writer<'b> {
     leaves: postcard::Serializer<Tail<'b>>,
+    /// How many elements took no bytes; the reader bounds them, so the writer does.
+    empty_elements: u32,
 }
 
 impl<'b> Writer<'b> {
@@ -24,7 +27,22 @@ impl<'b> Writer<'b> {
             leaves: postcard::Serializer {
                 output: Tail(buffer),
             },
+            empty_elements: 0,
         }
+    }
+
+    #[inline]
+    fn position(&self) -> usize {
+        self.leaves.output.0.len()
+    }
+
+    #[cold]
+    fn count_empty(&mut self) -> Result<(), Fault> {
+        self.empty_elements += 1;
+        if self.empty_elements > EMPTY_ELEMENTS_MAX {
+            return Err(Fault::new(Why::EmptyElements));
+        }
+        Ok(())
     }
 }
 
@@ -217,7 +235,12 @@ impl<'w, 'b> Counted<'w, 'b> {
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         self.written += 1;
-        value.serialize(&mut *self.writer)
+        let before = self.writer.position();
+        value.serialize(&mut *self.writer)?;
+        if self.writer.position() == before {
+            self.writer.count_empty()?;
+        }
+        Ok(())
     }
 
     #[inline]
