@@ -1,0 +1,235 @@
+//! Members that are killed at any moment leave the arena consistent and as full as before.
+//!
+//! Run with `CHAOS=n` for thousands of kills. The seed is printed; `SEED=n` repeats a run's choices.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use multiproc_shm::testing::{self, Forked};
+use multiproc_shm::{Frame, Kind, Object, Outbox, Ring, family, parcel};
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::testing as raw;
+use multiproc_wire::codec;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Small, fast and repeatable; good enough to pick moments.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(multiproc_sys::random::u64) | 1;
+        println!("SEED={seed}");
+        Random(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn kills(default: usize) -> usize {
+    if std::env::var_os("CHAOS").is_some() { default * 20 } else { default }
+}
+
+fn alone(test: impl FnOnce()) {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    drop(Object::create(Kind::Plain, 1, 8, |_| {}).expect("an arena"));
+    let before = family::usage().expect("an arena").used;
+    test();
+    assert!(testing::settle(Duration::from_secs(10)), "members are left");
+    testing::audit().expect("nothing contradicts itself");
+    assert_eq!(family::usage().expect("an arena").used, before);
+}
+
+/// Waits a random moment, up to `most`. The moment is the test's subject, not what makes it right.
+fn random_moment(random: &mut Random, most: Duration) {
+    let until = Deadline::after(Duration::from_nanos(random.below(most.as_nanos() as u64)));
+    while !until.has_passed() {
+        std::hint::spin_loop();
+    }
+}
+
+/// Everything a member can do with objects, for ever.
+fn live(seed: u64, ring: &Ring) {
+    let mut random = Random(seed | 1);
+    let mut held: Vec<Object> = Vec::new();
+    let mut buffer = Vec::new();
+    loop {
+        match random.below(6) {
+            0 => held.push(Object::create(Kind::Plain, 5, 100, |_| {}).expect("creates")),
+            1 => held.extend(held.last().cloned()),
+            2 if !held.is_empty() => {
+                held.swap_remove(random.below(held.len() as u64) as usize);
+            }
+            3 => {
+                let stored = parcel::store(&codec::encode(&held).expect("encodes"));
+                held.push(stored.expect("stores"));
+            }
+            4 => {
+                let stored = parcel::store(&codec::encode(&held.last().cloned()).expect("encodes"));
+                let mut tail = ring.tail(Deadline::NEVER).expect("the tail");
+                let _full = tail.push_parcel(&stored.expect("stores"));
+                let _full = tail.push(&[&[9; 40]], 0);
+            }
+            5 => {
+                let mut head = ring.head(Deadline::NEVER).expect("the head");
+                if let Some(Frame::Parcel(parcel)) = head.pop(&mut buffer).expect("true frames") {
+                    drop(head);
+                    let loaded = parcel::load(&parcel).expect("loads");
+                    let value: Option<Object> =
+                        codec::decode(&loaded.bytes, &loaded.attachments).expect("decodes");
+                    held.extend(value);
+                }
+                buffer.clear();
+            }
+            _ => {}
+        }
+        held.truncate(30);
+    }
+}
+
+#[test]
+fn random_kills_leak_nothing_and_free_nothing_in_use() {
+    alone(|| {
+        let mut random = Random::new();
+        let ring = Ring::create(9, 4096).expect("a ring");
+        let start = |random: &mut Random| {
+            let (seed, ring) = (random.below(u64::MAX), ring.clone());
+            testing::fork(move || live(seed, &ring))
+        };
+        let mut members: Vec<Forked> = (0..3).map(|_| start(&mut random)).collect();
+        for kill in 0..kills(400) {
+            random_moment(&mut random, Duration::from_millis(2));
+            members.swap_remove(random.below(3) as usize).kill();
+            testing::audit().unwrap_or_else(|what| panic!("after kill {kill}: {what}"));
+            members.push(start(&mut random));
+        }
+        members.into_iter().for_each(Forked::kill);
+    });
+}
+
+#[test]
+fn a_member_killed_with_ten_thousand_references_gives_them_all_back() {
+    alone(|| {
+        let ready = Object::create(Kind::Plain, 5, 8, |_| {}).expect("an object");
+        let word = ready.clone();
+        let member = testing::fork(move || {
+            let held: Vec<Object> = (0..10_000)
+                .map(|_| Object::create(Kind::Plain, 5, 24, |_| {}).expect("creates"))
+                .collect();
+            word.words()[0].store(1, Ordering::Release);
+            loop {
+                std::hint::black_box(&held);
+                std::thread::park();
+            }
+        });
+        wait_for(&ready, 1);
+        assert!(family::usage().expect("an arena").used > 640_000);
+        member.kill();
+    });
+}
+
+fn wait_for(object: &Object, value: u64) {
+    let until = Deadline::after(Duration::from_secs(20));
+    while object.words()[0].load(Ordering::Acquire) != value {
+        assert!(!until.has_passed(), "the child has not said {value}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_child_that_ends_without_a_word_is_swept() {
+    alone(|| {
+        let member = testing::fork(|| {
+            let object = Object::create(Kind::Plain, 5, 8, |_| {}).expect("creates");
+            std::mem::forget(object);
+        });
+        assert!(member.join());
+    });
+}
+
+#[test]
+fn what_a_child_puts_into_an_outbox_outlives_it() {
+    alone(|| {
+        let outbox = Outbox::create().expect("an outbox");
+        let theirs = outbox.clone();
+        let member = testing::fork(move || {
+            let inner = Object::create(Kind::Plain, 5, 8, |_| {}).expect("creates");
+            inner.words()[0].store(77, Ordering::Relaxed);
+            let stored = parcel::store(&codec::encode(&inner).expect("encodes")).expect("stores");
+            theirs.fill(&stored).expect("room");
+            raw::exit_now(0);
+        });
+        assert!(member.join());
+        let stored = outbox.content().expect("readable").expect("filled");
+        let loaded = parcel::load(&stored).expect("loads");
+        let inner: Object = codec::decode(&loaded.bytes, &loaded.attachments).expect("decodes");
+        assert_eq!(inner.words()[0].load(Ordering::Relaxed), 77);
+    });
+}
+
+#[test]
+fn the_grandchildren_of_a_killed_member_are_swept_too() {
+    alone(|| {
+        let ready = Object::create(Kind::Plain, 5, 16, |_| {}).expect("an object");
+        let word = ready.clone();
+        let member = testing::fork(move || {
+            let grandchild = testing::fork(|| loop {
+                std::thread::park();
+            });
+            word.words()[1].store(u64::from(grandchild.pid), Ordering::Relaxed);
+            word.words()[0].store(1, Ordering::Release);
+            loop {
+                std::thread::park();
+            }
+        });
+        wait_for(&ready, 1);
+        let grandchild = ready.words()[1].load(Ordering::Relaxed) as u32;
+        member.kill();
+        raw::kill(grandchild).expect("it runs still");
+    });
+}
+
+#[test]
+fn a_seat_that_nobody_takes_goes_back_with_what_it_was_endowed_with() {
+    alone(|| {
+        let object = Object::create(Kind::Plain, 5, 8, |_| {}).expect("an object");
+        let seat = family::reserve("nobody").expect("a seat");
+        seat.endow(&object).expect("a reference");
+        assert_eq!(family::name_of(seat.id()).as_deref(), Some("nobody"));
+        drop(seat);
+    });
+}
+
+#[test]
+fn a_lock_held_by_a_killed_member_goes_to_the_next_and_says_so() {
+    alone(|| {
+        let ring = Ring::create(9, 256).expect("a ring");
+        let ready = Object::create(Kind::Plain, 5, 8, |_| {}).expect("an object");
+        let (theirs, word) = (ring.clone(), ready.clone());
+        let member = testing::fork(move || {
+            let _held = theirs.head(Deadline::NEVER).expect("the head");
+            word.words()[0].store(1, Ordering::Release);
+            loop {
+                std::thread::park();
+            }
+        });
+        wait_for(&ready, 1);
+        let busy = ring.head(Deadline::after(Duration::from_millis(5))).map(drop);
+        assert_eq!(busy, Err(multiproc_shm::LockError::TimedOut));
+        let (pid, waiting) = (member.pid, ring.clone());
+        let waiter = std::thread::spawn(move || {
+            waiting.head(Deadline::after(Duration::from_secs(10))).map(|head| head.taken())
+        });
+        raw::kill(pid).expect("it runs");
+        let taken = waiter.join().expect("no panic").expect("the lock is free after the death");
+        assert!(taken.is_after_death());
+        member.join();
+    });
+}
