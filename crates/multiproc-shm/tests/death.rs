@@ -68,11 +68,14 @@ fn live(seed: u64, ring: &Ring) {
                 held.swap_remove(random.below(held.len() as u64) as usize);
             }
             3 => {
-                let stored = parcel::store(&codec::encode(&held).expect("encodes"));
+                // Of plain objects only: parcels of parcels of .. would grow for ever.
+                let plain = held.iter().filter(|object| object.tag() == 5).cloned();
+                let plain: Vec<Object> = plain.take(4).collect();
+                let stored = parcel::store(&codec::encode(&plain).expect("encodes"));
                 held.push(stored.expect("stores"));
             }
             4 => {
-                let stored = parcel::store(&codec::encode(&held.last().cloned()).expect("encodes"));
+                let stored = parcel::store(&codec::encode(&held.first().cloned()).expect("encodes"));
                 let mut tail = ring.tail(Deadline::NEVER).expect("the tail");
                 let _full = tail.push_parcel(&stored.expect("stores"));
                 let _full = tail.push(&[&[9; 40]], 0);
