@@ -1,0 +1,396 @@
+//! What a process made by this library does before its task: from the hook to the call.
+//!
+//! Two kinds of process come here: a *zygote* (fork server), which copies itself for each request
+//! and never runs a task, and a *child*, either the copy or a fresh run of the program. Both end
+//! here: none ever reaches `main`. A process that is not one of ours, by whatever mark, goes on as
+//! the program it is.
+#![expect(
+    unsafe_code,
+    reason = "descriptors taken by number, the environment before other threads exist, and the copy"
+)]
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use multiproc_shm::{Outbox, family, parcel};
+use multiproc_sys::Errno;
+use multiproc_sys::child::{
+    Side, block_all_signals, can_clone, inherited, lifetime, set_name, sibling, stdio,
+    take_inherited,
+};
+use multiproc_sys::image::{self, Identity};
+use multiproc_sys::memory;
+use multiproc_sys::socket::{self, Socket};
+use multiproc_wire::Parcel;
+
+use crate::builder::Lifetime;
+use crate::request::{Boot, Hello, MOST_BYTES, Reply, Request, Role, environment_from_bytes};
+use crate::{current, guard, outcome};
+
+/// Names the boot record: `<descriptor>:<nonce>`. Never part of an environment user code sees.
+pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
+
+/// The exit code after a panic, as of a program whose `main` panics.
+const PANICKED: i32 = 101;
+
+/// The exit code when there was no result to give for another reason.
+const FAILED: i32 = 1;
+
+/// The value of the boot variable.
+pub(crate) fn variable(record: i32, nonce: u64) -> String {
+    format!("{record}:{nonce:016x}")
+}
+
+static FORGED: AtomicBool = AtomicBool::new(false);
+
+/// Lets this process announce a program to its children that it is not. For tests.
+pub(crate) fn forge_identity(forge: bool) {
+    FORGED.store(forge, Ordering::Relaxed);
+}
+
+/// The program a new process is told to be.
+pub(crate) fn announced_identity() -> Result<Identity, Errno> {
+    let mut identity = image::identity()?;
+    if FORGED.load(Ordering::Relaxed) {
+        identity.size += 1;
+    }
+    Ok(identity)
+}
+
+/// Why the boot variable is none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stale {
+    Form,
+    Record,
+    Nonce,
+    Parent,
+    Socket,
+    Arena,
+}
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stale::Form => "it does not have the form of one",
+            Stale::Record => "it names no boot record",
+            Stale::Nonce => "it belongs to another boot record",
+            Stale::Parent => "it was meant for a child of another process",
+            Stale::Socket => "its socket does not lead to the parent",
+            Stale::Arena => "it names no arena",
+        })
+    }
+}
+
+/// A process made by this library, and what it was given.
+struct Recognised {
+    boot: Boot,
+    socket: Socket,
+    arena: OwnedFd,
+}
+
+/// Becomes what the boot variable says and never returns, or returns because it says nothing true.
+///
+/// `initialise` runs what the program would have run before `main`, after this hook.
+pub(crate) fn take_over(initialise: impl FnOnce()) {
+    let Some(value) = std::env::var_os(VARIABLE) else {
+        return;
+    };
+    // SAFETY: initialisers run one after the other before `main`; no thread of this program reads
+    // the environment yet, unless an earlier initialiser has made one, which must expect this.
+    unsafe { std::env::remove_var(VARIABLE) };
+    if lifetime::is_elevated() {
+        return;
+    }
+    match recognise(&value) {
+        Ok(recognised) => {
+            // Unwinding any further would let the program begin as if it had been started by hand.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| serve(recognised, initialise)));
+            lifetime::exit_now(FAILED);
+        }
+        Err(stale) => eprintln!("multiproc: {VARIABLE} is ignored: {stale}"),
+    }
+}
+
+fn recognise(value: &OsStr) -> Result<Recognised, Stale> {
+    let (record, nonce) = value
+        .to_str()
+        .and_then(|text| text.split_once(':'))
+        .ok_or(Stale::Form)?;
+    let record = record.parse().map_err(|_| Stale::Form)?;
+    let nonce = u64::from_str_radix(nonce, 16).map_err(|_| Stale::Form)?;
+    let record = inherited(record).ok_or(Stale::Record)?;
+    let bytes = memory::read_sealed(record).map_err(|_| Stale::Record)?;
+    let boot = Boot::from_bytes(&bytes).ok_or(Stale::Record)?;
+    if boot.nonce != nonce {
+        return Err(Stale::Nonce);
+    }
+    if boot.parent != std::os::unix::process::parent_id() {
+        return Err(Stale::Parent);
+    }
+    let socket = inherited(boot.socket).ok_or(Stale::Socket)?;
+    if socket::peer_pid(socket) != Ok(boot.parent) {
+        return Err(Stale::Socket);
+    }
+    let arena = inherited(boot.arena).ok_or(Stale::Arena)?;
+    // SAFETY: the parent made these three for this process alone and no other code has run that
+    // could have taken them by number: the record is sealed, names this process's parent, and its
+    // socket leads there.
+    let [record, socket, arena] = [record, socket, arena].map(|fd| unsafe { take_inherited(fd) });
+    drop(record);
+    Ok(Recognised {
+        boot,
+        socket: Socket::from_fd(socket).map_err(|_| Stale::Socket)?,
+        arena,
+    })
+}
+
+fn serve(recognised: Recognised, initialise: impl FnOnce()) -> ! {
+    let Recognised {
+        boot,
+        socket,
+        arena,
+    } = recognised;
+    if let Err(text) = fit(&boot, arena) {
+        say(&socket, &Hello::Refused(text));
+        lifetime::exit_now(FAILED);
+    }
+    // With all signals blocked, as it was started: the parent decides about its children.
+    initialise();
+    block_all_signals();
+    match boot.role {
+        Role::Zygote => zygote(&socket, boot.parent),
+        Role::Child => spawned(socket, boot.parent),
+    }
+}
+
+/// Whether this process can be of the family.
+fn fit(boot: &Boot, arena: OwnedFd) -> Result<(), String> {
+    let mine = image::identity().map_err(|errno| format!("/proc/self/exe: {errno}"))?;
+    if mine != boot.identity {
+        return Err(format!(
+            "what was run is another program, or another build of this one: expected {}, found {}",
+            describe(&boot.identity),
+            describe(&mine)
+        ));
+    }
+    family::adopt(arena).map_err(|error| error.to_string())
+}
+
+fn describe(identity: &Identity) -> String {
+    let id = identity.build_id.as_deref().unwrap_or_default();
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let Identity { dev, ino, size, .. } = identity;
+    format!("file {dev}:{ino} of {size} bytes, build id '{id}'")
+}
+
+/// Without a listener there is nothing to say and the next read ends this process.
+fn say(socket: &Socket, hello: &Hello) {
+    let _ = socket.send(&hello.to_bytes(), &[]);
+}
+
+/// Copies this process for each request, until the starter closes its end of the socket.
+fn zygote(socket: &Socket, parent: u32) -> ! {
+    set_name("mp-forkserver");
+    if let Err(errno) = can_clone() {
+        say(socket, &Hello::CannotCopy(errno.to_string()));
+        lifetime::exit_now(FAILED);
+    }
+    // Whoever reads what the program writes must see its end when the program ends.
+    if let Err(errno) = stdio::silence() {
+        say(socket, &Hello::CannotCopy(format!("/dev/null: {errno}")));
+        lifetime::exit_now(FAILED);
+    }
+    say(socket, &Hello::Ready);
+    let mut buffer = vec![0; MOST_BYTES];
+    loop {
+        let got = match socket.recv(&mut buffer) {
+            Ok(got) if !got.is_end() => got,
+            _ => lifetime::exit_now(0),
+        };
+        let sent = if got.truncated {
+            socket.send(&Reply::Refused(Errno::EMFILE).to_bytes(), &[])
+        } else {
+            copy(socket, parent, &buffer[..got.len], got.fds)
+        };
+        if sent.is_err() {
+            lifetime::exit_now(0);
+        }
+    }
+}
+
+fn copy(socket: &Socket, parent: u32, packet: &[u8], fds: Vec<OwnedFd>) -> Result<(), Errno> {
+    // SAFETY: this process has one thread, made no other, and holds no lock here. (An initialiser
+    // that made a thread has it here and not in the copies; its locks are its own business, as they
+    // are after a fork.)
+    let side = unsafe { sibling() };
+    match side {
+        // The copy keeps its end of the socket until it has its seat: see `become_child`.
+        Ok(Side::Copy) => become_child(packet, fds, parent, || {
+            // SAFETY: the copy has its own descriptor table, in which `zygote`'s borrow of the
+            // socket is not used again: this function does not return in the copy.
+            drop(unsafe { take_inherited(unbound(socket.as_fd())) });
+        }),
+        Ok(Side::Original { pid, pidfd }) => {
+            let reply = Reply::Born(pid).to_bytes();
+            match socket.send(&reply, &[pidfd.as_fd()]) {
+                // Too many descriptors are on the way somewhere; the starter finds its own.
+                Err(Errno::ETOOMANYREFS) => socket.send(&reply, &[]),
+                answer => answer,
+            }
+        }
+        Err(errno) => socket.send(&Reply::Refused(errno).to_bytes(), &[]),
+    }
+}
+
+fn unbound(fd: BorrowedFd<'_>) -> BorrowedFd<'static> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open, and the caller, in the copy, is its only user from here on.
+    unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) }
+}
+
+/// The child of Spawn: one request, then the task.
+fn spawned(socket: Socket, parent: u32) -> ! {
+    say(&socket, &Hello::Ready);
+    let mut buffer = vec![0; MOST_BYTES];
+    let got = match socket.recv(&mut buffer) {
+        Ok(got) if !got.is_end() && !got.truncated => got,
+        _ => lifetime::exit_now(FAILED),
+    };
+    become_child(&buffer[..got.len], got.fds, parent, || drop(socket));
+}
+
+/// The one way in which every process becomes a child, whatever it was before.
+fn become_child(packet: &[u8], fds: Vec<OwnedFd>, parent: u32, settled: impl FnOnce()) -> ! {
+    let request = Request::from_bytes(packet);
+    let Some((request, member)) = request.and_then(|r| r.member().map(|member| (r, member))) else {
+        lifetime::exit_now(FAILED);
+    };
+    let bound = match request.lifetime {
+        Lifetime::Detached => lifetime::outlive_parent().map(|()| true),
+        Lifetime::Daemon | Lifetime::Joined => lifetime::die_with_parent(parent),
+    };
+    if bound != Ok(true) || family::take_seat(member).is_err() {
+        lifetime::exit_now(FAILED);
+    }
+    // Only now: the starter takes the end of the socket for the end of all uncertainty.
+    settled();
+    let ready = prepare(&request, &fds);
+    drop(fds);
+    let daemon = request.lifetime == Lifetime::Daemon;
+    let (name, parent_name) = (request.name.clone(), request.parent_name.clone());
+    current::become_child(name, daemon, parent, parent_name);
+    guard::install();
+    process::exit(run(&request, ready));
+}
+
+/// Takes over the starter's surroundings.
+fn prepare(request: &Request, fds: &[OwnedFd]) -> Result<(), String> {
+    set_name(&request.name);
+    let [output, error, rest @ ..] = fds else {
+        return Err("the standard streams did not arrive".into());
+    };
+    let null = stdio::null().map_err(|errno| format!("/dev/null: {errno}"))?;
+    stdio::Stream::Input
+        .point_to(null.as_fd())
+        .and_then(|()| stdio::Stream::Output.point_to(output.as_fd()))
+        .and_then(|()| stdio::Stream::Error.point_to(error.as_fd()))
+        .map_err(|errno| format!("cannot set the standard streams: {errno}"))?;
+    if request.environment {
+        let file = rest.first().ok_or("the environment did not arrive")?;
+        let bytes = memory::read_sealed(file.as_fd());
+        let bytes = bytes.map_err(|errno| format!("cannot read the environment: {errno}"))?;
+        set_environment(&bytes);
+    }
+    let changes = request.changes();
+    let changed = changes.apply();
+    changed.map_err(|errno| format!("cannot take over the starter's surroundings: {errno}"))
+}
+
+fn set_environment(bytes: &[u8]) {
+    let wanted = environment_from_bytes(bytes);
+    for (name, _) in std::env::vars_os() {
+        if !wanted.iter().any(|(other, _)| *other == name) {
+            // SAFETY: this process has one thread.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+    for (name, value) in wanted {
+        if name != VARIABLE {
+            // SAFETY: this process has one thread.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
+}
+
+/// Runs the task and leaves what it came to in the outbox; the exit code.
+fn run(request: &Request, ready: Result<(), String>) -> i32 {
+    let outbox = match family::claim(request.outbox()).and_then(Outbox::from_object) {
+        Ok(outbox) => outbox,
+        Err(error) => {
+            eprintln!("multiproc: the place for the result is gone: {error}");
+            return FAILED;
+        }
+    };
+    let (reply, code) = match ready {
+        Ok(()) => call(request),
+        Err(text) => (outcome::failed(&text), FAILED),
+    };
+    match deliver(&outbox, &reply) {
+        Ok(()) => code,
+        Err(text) => {
+            // What did not fit may have been large; this is not.
+            if let Err(text) = deliver(&outbox, &outcome::failed(&text)) {
+                eprintln!("multiproc: {text}");
+            }
+            FAILED
+        }
+    }
+}
+
+fn call(request: &Request) -> (Parcel, i32) {
+    let argument = match family::claim(request.argument()) {
+        Ok(argument) => argument,
+        Err(error) => return (outcome::failed(&format!("the argument: {error}")), FAILED),
+    };
+    let task = match request.task().resolve() {
+        Ok(task) => task,
+        Err(error) => return (outcome::failed(&error.to_string()), FAILED),
+    };
+    let mut reply = outcome::returned();
+    let result = guard::catch(AssertUnwindSafe(|| {
+        parcel::with_bytes(&argument, |bytes, attachments| {
+            task.run(bytes, attachments, &mut reply)
+        })
+    }));
+    match result {
+        Ok(Ok(Ok(()))) => (reply, 0),
+        Ok(Ok(Err(error))) => (outcome::not_run(&error), FAILED),
+        Ok(Err(error)) => (outcome::failed(&format!("the argument: {error}")), FAILED),
+        Err(report) => (outcome::panicked(&report), PANICKED),
+    }
+}
+
+fn deliver(outbox: &Outbox, reply: &Parcel) -> Result<(), String> {
+    let stored = parcel::store(reply);
+    let delivered = stored.and_then(|stored| outbox.fill(&stored));
+    delivered.map_err(|error| format!("cannot hand over the result: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_none_of_ours_is_named_as_such() {
+        let reason = |text: &str| recognise(OsStr::new(text)).err();
+        assert_eq!(reason(""), Some(Stale::Form));
+        assert_eq!(reason("x:y"), Some(Stale::Form));
+        assert_eq!(reason("-1:00"), Some(Stale::Record));
+        assert_eq!(reason("1000:00"), Some(Stale::Record));
+        assert_eq!(reason("1:00"), Some(Stale::Record));
+    }
+}

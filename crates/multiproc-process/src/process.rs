@@ -1,0 +1,222 @@
+//! The handle of a process that computes a value.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use multiproc_shm::parcel;
+use multiproc_sys::child::Signal;
+use multiproc_sys::clock::Deadline;
+use multiproc_wire::task::TaskRef;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::builder::{Lifetime, ProcessBuilder, StartMethod};
+use crate::child::Child;
+use crate::error::{JoinError, SignalError};
+use crate::exit::ExitStatus;
+use crate::outcome;
+
+/// A process that runs one function, and its result once that has returned.
+///
+/// Handles are clones of each other: any thread may join, any number of times. Dropping the last one
+/// neither ends the process nor leaves a zombie.
+///
+/// # Examples
+///
+/// ```
+/// use multiproc_process::Process;
+///
+/// fn area((width, height): (u32, u32)) -> u32 {
+///     width * height
+/// }
+///
+/// let process = Process::new(area, (6, 7)).start()?;
+/// assert_eq!(process.join()?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # If a process dies
+///
+/// [`Process::join`] says how, and still gives the result if it was complete. What the process held
+/// in shared memory is given back before `join` returns.
+///
+/// # Differences from Python
+///
+/// The function's result comes back by `join`. `terminate` and the like are no errors on a process
+/// that has ended. A daemon may start processes of its own: they end with it.
+pub struct Process<R> {
+    child: Arc<Child>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
+    /// A process that will run `f` on `argument`: a function, or a closure that captures nothing.
+    /// Several arguments travel as a tuple.
+    ///
+    /// ```
+    /// use multiproc_process::Process;
+    ///
+    /// let process = Process::new(|(a, b)| a + b, (2, 3)).name("adder").start()?;
+    /// assert_eq!(process.join()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new<A>(f: fn(A) -> R, argument: A) -> ProcessBuilder<A, R>
+    where
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        ProcessBuilder::new(TaskRef::of(f), argument)
+    }
+
+    /// A process that will run `f`, which takes nothing.
+    pub fn call(f: fn() -> R) -> ProcessBuilder<(), R> {
+        ProcessBuilder::new(TaskRef::of_call(f), ())
+    }
+}
+
+impl<R: DeserializeOwned + 'static> Process<R> {
+    /// Waits for the end of the process and gives its result, decoded anew each time.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] if it has no result to give.
+    pub fn join(&self) -> Result<R, JoinError> {
+        self.join_by(Deadline::NEVER)
+    }
+
+    /// As [`Process::join`] if the process has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::TimedOut`] if it still runs; as [`Process::join`].
+    pub fn try_join(&self) -> Result<R, JoinError> {
+        self.join_by(Deadline::NOW)
+    }
+
+    /// As [`Process::join`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::TimedOut`] if it still runs then; as [`Process::join`].
+    pub fn join_timeout(&self, timeout: Duration) -> Result<R, JoinError> {
+        self.join_by(Deadline::after(timeout))
+    }
+
+    /// As [`Process::join`], until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::join_timeout`].
+    pub fn join_deadline(&self, deadline: Instant) -> Result<R, JoinError> {
+        self.join_by(Deadline::at(deadline))
+    }
+
+    fn join_by(&self, deadline: Deadline) -> Result<R, JoinError> {
+        let status = self.child.wait(deadline).ok_or(JoinError::TimedOut)?;
+        match self.child.outcome() {
+            Ok(Some(content)) => {
+                parcel::with_bytes(content, outcome::read).map_err(JoinError::Open)?
+            }
+            Ok(None) => Err(status.into()),
+            Err(error) => Err(JoinError::Open(error.clone())),
+        }
+    }
+}
+
+impl<R> Process<R> {
+    pub(crate) fn new_handle(child: Arc<Child>) -> Process<R> {
+        Process {
+            child,
+            result: PhantomData,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.child.name
+    }
+
+    /// Whether it ends together with this process.
+    pub fn is_daemon(&self) -> bool {
+        self.child.lifetime() == Lifetime::Daemon
+    }
+
+    /// How it was started: what was asked for, or what that fell back to.
+    pub fn start_method(&self) -> StartMethod {
+        self.child.method
+    }
+
+    /// Whether it has not ended.
+    pub fn is_alive(&self) -> bool {
+        self.child.has_ended().is_none()
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.child.has_ended()
+    }
+
+    /// Asks it to end (`SIGTERM`). Does nothing if it has.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError`] if it runs as another user by now.
+    pub fn terminate(&self) -> Result<(), SignalError> {
+        self.child.signal(Signal::Terminate)
+    }
+
+    /// Ends it at once (`SIGKILL`). Does nothing if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::terminate`].
+    pub fn kill(&self) -> Result<(), SignalError> {
+        self.child.signal(Signal::Kill)
+    }
+
+    /// Interrupts it (`SIGINT`), as Ctrl-C would. Does nothing if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::terminate`].
+    pub fn interrupt(&self) -> Result<(), SignalError> {
+        self.child.signal(Signal::Interrupt)
+    }
+
+    /// A descriptor that is readable once the process has ended, for `poll` and the like.
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.child.sentinel()
+    }
+
+    /// Has `callback` called once with the exit status, by whichever thread reaps the process; at
+    /// once if it has been reaped. It must not block.
+    #[doc(hidden)]
+    pub fn on_exit(&self, callback: Box<dyn FnOnce(ExitStatus) + Send>) {
+        self.child.on_exit(callback);
+    }
+}
+
+impl<R> AsFd for Process<R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sentinel()
+    }
+}
+
+impl<R> Clone for Process<R> {
+    fn clone(&self) -> Process<R> {
+        Process::new_handle(Arc::clone(&self.child))
+    }
+}
+
+impl<R> fmt::Debug for Process<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.child.fmt(f)
+    }
+}
