@@ -201,5 +201,6 @@ pub fn from_raw_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, Vec<u8>> {
 }
 
 fn is_raw<T: 'static>() -> bool {
-    [TypeId::of::<Vec<u8>>(), TypeId::of::<Bytes>()].contains(&TypeId::of::<T>())
+    let this = TypeId::of::<T>();
+    this == TypeId::of::<Vec<u8>>() || this == TypeId::of::<Bytes>()
 }
