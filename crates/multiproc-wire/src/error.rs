@@ -147,6 +147,16 @@ impl FunctionError {
     pub fn is_wrong_program(&self) -> bool {
         matches!(self, FunctionError::WrongProgram)
     }
+
+    /// Whether what was named is no code of the program.
+    pub fn is_not_a_function(&self) -> bool {
+        matches!(self, FunctionError::NotAFunction)
+    }
+
+    /// Whether the program was linked without RELRO.
+    pub fn is_not_sealed(&self) -> bool {
+        matches!(self, FunctionError::NotSealed)
+    }
 }
 
 impl fmt::Display for FunctionError {

@@ -1,10 +1,12 @@
 #![doc = include_str!("../PROTOCOL.md")]
+#![deny(unsafe_code)]
 
 mod bytes;
 pub mod codec;
 mod error;
 mod failure;
 mod parcel;
+#[expect(unsafe_code, reason = "calls functions by addresses it has checked")]
 pub mod task;
 
 pub use bytes::Bytes;
