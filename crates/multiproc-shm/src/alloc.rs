@@ -310,7 +310,7 @@ pub(crate) fn count_down(change: &mut Transaction<'_>, offset: u64) {
     if head.count > 0 || head.status != LIVE {
         return put_head(change, offset, &head);
     }
-    if head.kind == Kind::Plain as u8 {
+    if matches!(Kind::from_bits(head.kind), Kind::Plain | Kind::Locked) {
         return free(change, offset, head);
     }
     let dying = change
@@ -419,7 +419,7 @@ fn drain_step(locked: &Locked<'_>) {
     let payload = offset + head.before_payload();
     let room = head.size() - head.before_payload();
     let child = match Kind::from_bits(head.kind) {
-        Kind::Plain => None,
+        Kind::Plain | Kind::Locked => None,
         Kind::Parcel => parcel::take_back(arena, &mut change, payload, room),
         Kind::Ring => ring::take_back(arena, &mut change, payload, room),
     };

@@ -50,12 +50,15 @@ fn make() -> Result<&'static Arena, CreateError> {
     if let Some(arena) = existing() {
         return Ok(arena);
     }
-    let arena = Arena::create()?;
-    let arena = install(arena);
+    let arena: &'static Arena = Box::leak(Box::new(Arena::create()?));
     if let Err(error) = sweep::found_family(arena) {
-        ARENA.store(std::ptr::null_mut(), Ordering::Release);
+        // SAFETY: the address comes from the leaked box above; nobody else has seen it: it was not
+        // published, and a failed founding leaves no thread behind.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(arena).cast_mut()) });
         return Err(error);
     }
+    // Only now, when this process is a member: who finds an arena may use it.
+    ARENA.store(std::ptr::from_ref(arena).cast_mut(), Ordering::Release);
     Ok(arena)
 }
 
@@ -88,14 +91,8 @@ pub(crate) fn adopt(fd: OwnedFd) -> Result<(), OpenError> {
     if header.len.load(Ordering::Relaxed) != arena.file.len() {
         return Err(OpenError::Corrupt("the arena's length is not its file's"));
     }
-    install(arena);
+    ARENA.store(Box::leak(Box::new(arena)), Ordering::Release);
     Ok(())
-}
-
-fn install(arena: Arena) -> &'static Arena {
-    let arena: &'static Arena = Box::leak(Box::new(arena));
-    ARENA.store(std::ptr::from_ref(arena).cast_mut(), Ordering::Release);
-    arena
 }
 
 impl Arena {

@@ -1,15 +1,16 @@
 //! The lock of internal protocols: bounded waiting, and the word's next owner is told of a death.
 //!
 //! The word itself, its states and its kill table are `multiproc_sys::robust`. This file is only
-//! the order in which a waiter spins, announces itself and sleeps. There is no user policy here: a
-//! lock whose owner died is simply taken, and the caller repairs what it guards.
+//! the order in which a waiter spins, announces itself and sleeps, and the two things it may do when
+//! the owner has died: take the lock and repair, as protocols do, or say so, as users' locks do.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::futex::Woken;
+use multiproc_sys::futex::{self, Woken};
 use multiproc_sys::robust::{Attempt, Refusal, Word};
 
 use crate::arena;
@@ -40,9 +41,18 @@ impl Taken {
     }
 }
 
+/// What to do with a lock whose owner died.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfSuspect {
+    TakeOver,
+    Report,
+}
+
 /// Why a lock was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockError {
+    /// Its owner died, and nobody has taken responsibility for what it guards.
+    OwnerDied,
     /// The deadline passed; somebody held it all the time.
     TimedOut,
     /// This thread cannot hold another lock.
@@ -52,6 +62,7 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            LockError::OwnerDied => f.write_str("the process that held the lock died"),
             LockError::TimedOut => f.write_str("another process held the lock until the deadline"),
             LockError::Refused(refusal) => refusal.fmt(f),
         }
@@ -95,6 +106,50 @@ impl RawLock {
         })
     }
 
+    /// Takes the lock, waiting until `deadline`, unless its owner died: then everybody who asks is
+    /// told, until somebody takes it with [`RawLock::lock`].
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`].
+    #[inline]
+    pub fn lock_if_sound(&self, deadline: Deadline) -> Result<RawGuard<'_>, LockError> {
+        // SAFETY: as in `take`.
+        if unsafe { self.0.try_acquire(false) } != Attempt::Acquired {
+            let _clean = take_slowly(&self.0, deadline, IfSuspect::Report)?;
+        }
+        Ok(RawGuard {
+            lock: self,
+            taken: Taken::Clean,
+            _here: PhantomData,
+        })
+    }
+
+    /// Gives back a lock whose guard was forgotten. False if this thread does not hold it.
+    pub fn unlock_forgotten(&self) -> bool {
+        let mine = self.0.is_mine();
+        if mine {
+            // SAFETY: this thread holds it.
+            unsafe { self.0.release() };
+        }
+        mine
+    }
+
+    /// Two words for whoever defines what the lock's owner is; written by the owner.
+    pub fn owner(&self) -> [&AtomicU64; 2] {
+        [self.0.owner(), self.0.spare()]
+    }
+
+    /// Whether its owner died and nobody has taken it since.
+    pub fn is_suspect(&self) -> bool {
+        self.0.is_suspect()
+    }
+
+    /// Whether this thread holds it.
+    pub fn is_mine(&self) -> bool {
+        self.0.is_mine()
+    }
+
     /// Whether some thread holds it now.
     pub fn is_held(&self) -> bool {
         self.0.is_held()
@@ -121,21 +176,34 @@ pub(crate) fn take(word: &Word, deadline: Deadline) -> Result<Taken, LockError> 
     // SAFETY: words in the arena are mapped for the life of the process.
     match unsafe { word.try_acquire(false) } {
         Attempt::Acquired => Ok(Taken::Clean),
-        seen => take_slowly(word, deadline, seen),
+        _ => take_slowly(word, deadline, IfSuspect::TakeOver),
     }
 }
 
 #[cold]
-fn take_slowly(word: &Word, deadline: Deadline, first: Attempt) -> Result<Taken, LockError> {
+fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result<Taken, LockError> {
     let mut sleeper = Sleeper::new(deadline);
-    let mut spins = spin_limit();
+    let mut spins = if deadline.has_passed() {
+        0
+    } else {
+        spin_limit()
+    };
     // Whoever has slept here once must assume that others sleep still.
     let mut contended = false;
-    let mut attempt = first;
     loop {
+        let attempt = match word.look() {
+            // SAFETY: as in `take`.
+            Attempt::Acquired => unsafe { word.try_acquire(contended) },
+            seen => seen,
+        };
         match attempt {
             Attempt::Acquired => return Ok(Taken::Clean),
             Attempt::Refused(refusal) => return Err(LockError::Refused(refusal)),
+            Attempt::Suspect(_) if if_suspect == IfSuspect::Report => {
+                // The kernel woke one sleeper; each is to be told.
+                futex::wake_all(word.futex());
+                return Err(LockError::OwnerDied);
+            }
             Attempt::Suspect(seen) => {
                 // SAFETY: as in `take`.
                 if unsafe { word.take_over(seen) } == Attempt::Acquired {
@@ -158,11 +226,6 @@ fn take_slowly(word: &Word, deadline: Deadline, first: Attempt) -> Result<Taken,
                 }
             }
         }
-        attempt = match word.look() {
-            // SAFETY: as in `take`.
-            Attempt::Acquired => unsafe { word.try_acquire(contended) },
-            seen => seen,
-        };
     }
 }
 

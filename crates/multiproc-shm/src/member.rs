@@ -25,7 +25,7 @@
 //! | sweeper, anywhere | Dead, with a shorter row; the next sweep goes on |
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use multiproc_sys::forkmark;
 use multiproc_sys::robust::{Attempt, Word};
@@ -33,6 +33,9 @@ use multiproc_sys::robust::{Attempt, Word};
 use crate::arena::{Arena, Locked};
 use crate::error::CreateError;
 use crate::layout::{MEMBERS, MEMBERS_AT, PAGE};
+
+/// So many slots are used before one is used again.
+const KEEP_NAMES: u32 = 64;
 
 const NAME_WORDS: usize = 6;
 
@@ -191,7 +194,13 @@ pub(crate) fn occupy(
 ) -> Result<MemberId, CreateError> {
     let arena = locked.arena();
     let used = used(arena);
-    let free = (0..used).find(|&index| slot(arena, index).now(index).1 == Phase::Free);
+    // Round and round, so that the name of a process that died can still be told for a while.
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let after = LAST.load(Ordering::Relaxed) + 1;
+    let mut others = (0..used).map(|step| (after + step) % used);
+    let free = (used >= KEEP_NAMES)
+        .then(|| others.find(|&index| slot(arena, index).now(index).1 == Phase::Free))
+        .flatten();
     let index = match free {
         Some(index) => index,
         None if used < MEMBERS => used,
@@ -205,6 +214,7 @@ pub(crate) fn occupy(
     if index == used && at.is_multiple_of(PAGE) {
         arena.reserve(at, PAGE)?;
     }
+    LAST.store(index, Ordering::Relaxed);
     let slot = slot(arena, index);
     let generation = slot.now(index).0.generation().wrapping_add(1).max(1);
     slot.set_name(name);

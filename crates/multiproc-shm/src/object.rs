@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use multiproc_wire::codec;
 use parking_lot::Mutex;
@@ -24,6 +24,7 @@ use crate::arena::{self, Arena, Locked};
 use crate::error::{CreateError, OpenError};
 use crate::layout::{GRANULE, heap_at};
 use crate::ledger;
+use crate::lock::RawLock;
 use crate::member::{self, MemberId};
 
 /// Whether an object holds references of its own, and where.
@@ -36,6 +37,8 @@ pub enum Kind {
     Parcel = 1,
     /// A [`Ring`](crate::Ring) at the start of its payload.
     Ring = 2,
+    /// It holds none, and begins with a [`RawLock`].
+    Locked = 3,
 }
 
 impl Kind {
@@ -43,6 +46,7 @@ impl Kind {
         match bits {
             1 => Kind::Parcel,
             2 => Kind::Ring,
+            3 => Kind::Locked,
             _ => Kind::Plain,
         }
     }
@@ -97,6 +101,8 @@ pub(crate) struct Reference {
     handle: Handle,
     payload: NonNull<u8>,
     len: usize,
+    /// The header's kind, which its maker sets once.
+    kind: AtomicU8,
 }
 
 // SAFETY: the payload is shared memory that any thread of any process may reach; whoever reads or
@@ -163,6 +169,7 @@ impl Object {
         let plain = first.load(Ordering::Relaxed) & !(0xFF << 8);
         // The maker is its only holder: no transaction can be changing this word.
         first.store(plain | u64::from(kind as u8) << 8, Ordering::Release);
+        self.0.kind.store(kind as u8, Ordering::Relaxed);
     }
 
     fn arrived(arena: &'static Arena, handle: Handle, head: &alloc::Head) -> Object {
@@ -174,6 +181,7 @@ impl Object {
             handle,
             payload,
             len,
+            kind: AtomicU8::new(head.kind),
         }))
     }
 
@@ -199,7 +207,7 @@ impl Object {
 
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        Kind::from_bits(alloc::head(self.0.arena, self.offset()).kind)
+        Kind::from_bits(self.0.kind.load(Ordering::Relaxed))
     }
 
     /// As plain data.
@@ -212,24 +220,26 @@ impl Object {
         self.0.handle == other.0.handle
     }
 
-    /// The payload of a plain object as words, which is how code without `unsafe` shares memory.
+    /// The content as words, which is how code without `unsafe` shares memory: the whole payload, or
+    /// what follows the lock.
     ///
     /// # Panics
     ///
-    /// If the object is not [`Kind::Plain`].
+    /// If the object is a container, which has a layout of its own.
     pub fn words(&self) -> &[AtomicU64] {
-        assert_eq!(
-            self.kind(),
-            Kind::Plain,
-            "containers have a layout of their own"
-        );
+        let lock = match self.kind() {
+            Kind::Plain => 0,
+            Kind::Locked => size_of::<RawLock>(),
+            kind => panic!("{kind:?} objects have no words to share"),
+        };
+        let len = (self.len() - lock) / 8;
         // SAFETY: the payload is `len` bytes, backed, 8-aligned (16 or 64 bytes after a multiple of
-        // 64), mapped for the life of the process, and changed by others only through atomics or
-        // under their own locks; an atomic is valid for any bits.
-        unsafe { std::slice::from_raw_parts(self.payload().cast().as_ptr(), self.len() / 8) }
+        // 64) as is the lock's length, mapped for the life of the process, and changed by others
+        // only as atomics; an atomic is valid for any bits.
+        unsafe { std::slice::from_raw_parts(self.payload().add(lock).cast().as_ptr(), len) }
     }
 
-    /// The payload of a plain object as half words, for futexes.
+    /// The content as half words, for futexes.
     ///
     /// # Panics
     ///
@@ -238,6 +248,19 @@ impl Object {
         let words = self.words();
         // SAFETY: the same memory, seen in halves: each is aligned and an atomic.
         unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 2) }
+    }
+
+    /// The lock that a [`Kind::Locked`] object begins with.
+    ///
+    /// # Panics
+    ///
+    /// If the object is of another kind.
+    #[inline]
+    pub fn lock(&self) -> &RawLock {
+        assert!(self.kind() == Kind::Locked, "the object has no lock");
+        // SAFETY: the payload of such an object begins with a lock (zeroed when it was made, and in
+        // no view of `words`), 8-aligned, mapped for the life of the process.
+        unsafe { self.payload().cast::<RawLock>().as_ref() }
     }
 
     pub(crate) fn offset(&self) -> u64 {

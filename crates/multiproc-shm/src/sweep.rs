@@ -9,9 +9,11 @@
 //! their life words, and asks the kernel before it believes one.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
+use multiproc_sys::robust::Refusal;
 use multiproc_sys::{forkmark, liveness};
 use parking_lot::Mutex;
 
@@ -46,29 +48,35 @@ pub(crate) fn found_family(arena: &'static Arena) -> Result<(), CreateError> {
         std::sync::atomic::Ordering::Relaxed,
     );
     let (held, ready) = mpsc::sync_channel(1);
-    start_sweeper(arena, move || {
-        let _ = held.send(member::slot(arena, id.index()).hold_life());
+    let thread = start_sweeper(arena, move || {
+        let holds = member::slot(arena, id.index()).hold_life();
+        let _ = held.send(holds);
+        holds
     })?;
-    if ready.recv() != Ok(true) || !slot.advance(id, Phase::Starting, Phase::Live) {
-        return Err(CreateError::Limit(
-            multiproc_sys::robust::Refusal::Layout.to_string(),
-        ));
+    if ready.recv() != Ok(true) {
+        *SWEEPER.lock() = None;
+        let _ = thread.join();
+        return Err(CreateError::Limit(Refusal::Layout.to_string()));
     }
     member::become_member(id);
+    // Nobody else knows of the slot yet.
+    let _live = slot.advance(id, Phase::Starting, Phase::Live);
     Ok(())
 }
 
+/// Starts the sweeper, which goes on after `first` if that says so.
 fn start_sweeper(
     arena: &'static Arena,
-    first: impl FnOnce() + Send + 'static,
-) -> Result<Sender<MemberId>, CreateError> {
+    first: impl FnOnce() -> bool + Send + 'static,
+) -> Result<JoinHandle<()>, CreateError> {
     let mut sweeper = SWEEPER.lock();
     let (sender, deaths) = mpsc::channel();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("multiproc-sweep".into())
         .spawn(move || {
-            first();
-            work(arena, &deaths);
+            if first() {
+                work(arena, &deaths);
+            }
         })
         .map_err(|error| {
             CreateError::Limit(format!(
@@ -76,17 +84,20 @@ fn start_sweeper(
                  raise RLIMIT_NPROC (ulimit -u)"
             ))
         })?;
-    *sweeper = Some((forkmark::stamp(), sender.clone()));
-    Ok(sender)
+    *sweeper = Some((forkmark::stamp(), sender));
+    Ok(thread)
 }
 
 fn sweeper(arena: &'static Arena) -> Result<Sender<MemberId>, CreateError> {
-    if let Some((stamp, sender)) = &*SWEEPER.lock()
-        && *stamp == forkmark::stamp()
-    {
-        return Ok(sender.clone());
+    loop {
+        if let Some((stamp, sender)) = &*SWEEPER.lock()
+            && *stamp == forkmark::stamp()
+        {
+            return Ok(sender.clone());
+        }
+        // Two threads may both start one: the second takes over, the first ends with its sender.
+        start_sweeper(arena, || true)?;
     }
-    start_sweeper(arena, || {})
 }
 
 /// The sweeper's life: the dead it is told of, and orphans while there are any.

@@ -151,7 +151,7 @@ fn owned(arena: &'static Arena, object: u64) -> Vec<Handle> {
     let head = alloc::head(arena, object);
     let payload = object + head.before_payload();
     match Kind::from_bits(head.kind) {
-        Kind::Plain => Vec::new(),
+        Kind::Plain | Kind::Locked => Vec::new(),
         Kind::Parcel => parcel::owned(arena, payload),
         Kind::Ring => ring::owned(arena, payload, head.size() - head.before_payload()),
     }

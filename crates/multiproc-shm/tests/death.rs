@@ -19,7 +19,9 @@ struct Random(u64);
 
 impl Random {
     fn new() -> Random {
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = std::env::var("SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(multiproc_sys::random::u64) | 1;
         println!("SEED={seed}");
         Random(seed)
@@ -34,11 +36,17 @@ impl Random {
 }
 
 fn kills(default: usize) -> usize {
-    if std::env::var_os("CHAOS").is_some() { default * 20 } else { default }
+    if std::env::var_os("CHAOS").is_some() {
+        default * 20
+    } else {
+        default
+    }
 }
 
 fn alone(test: impl FnOnce()) {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = TURN
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     drop(Object::create(Kind::Plain, 1, 8, |_| {}).expect("an arena"));
     let before = family::usage().expect("an arena").used;
     test();
@@ -75,7 +83,8 @@ fn live(seed: u64, ring: &Ring) {
                 held.push(stored.expect("stores"));
             }
             4 => {
-                let stored = parcel::store(&codec::encode(&held.first().cloned()).expect("encodes"));
+                let stored =
+                    parcel::store(&codec::encode(&held.first().cloned()).expect("encodes"));
                 let mut tail = ring.tail(Deadline::NEVER).expect("the tail");
                 let _full = tail.push_parcel(&stored.expect("stores"));
                 let _full = tail.push(&[&[9; 40]], 0);
@@ -183,8 +192,10 @@ fn the_grandchildren_of_a_killed_member_are_swept_too() {
         let ready = Object::create(Kind::Plain, 5, 16, |_| {}).expect("an object");
         let word = ready.clone();
         let member = testing::fork(move || {
-            let grandchild = testing::fork(|| loop {
-                std::thread::park();
+            let grandchild = testing::fork(|| {
+                loop {
+                    std::thread::park();
+                }
             });
             word.words()[1].store(u64::from(grandchild.pid), Ordering::Relaxed);
             word.words()[0].store(1, Ordering::Release);
@@ -224,14 +235,21 @@ fn a_lock_held_by_a_killed_member_goes_to_the_next_and_says_so() {
             }
         });
         wait_for(&ready, 1);
-        let busy = ring.head(Deadline::after(Duration::from_millis(5))).map(drop);
+        let busy = ring
+            .head(Deadline::after(Duration::from_millis(5)))
+            .map(drop);
         assert_eq!(busy, Err(multiproc_shm::LockError::TimedOut));
         let (pid, waiting) = (member.pid, ring.clone());
         let waiter = std::thread::spawn(move || {
-            waiting.head(Deadline::after(Duration::from_secs(10))).map(|head| head.taken())
+            waiting
+                .head(Deadline::after(Duration::from_secs(10)))
+                .map(|head| head.taken())
         });
         raw::kill(pid).expect("it runs");
-        let taken = waiter.join().expect("no panic").expect("the lock is free after the death");
+        let taken = waiter
+            .join()
+            .expect("no panic")
+            .expect("the lock is free after the death");
         assert!(taken.is_after_death());
         member.join();
     });

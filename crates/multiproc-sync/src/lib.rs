@@ -1,1 +1,53 @@
-//! Under construction.
+//! Locks between processes that survive the death of their owner.
+//!
+//! ```
+//! use multiproc_sync::Lock;
+//!
+//! let lock = Lock::new()?;
+//! {
+//!     let _guard = lock.acquire()?;
+//!     // Nobody else is here: no thread, and no process of the family.
+//! }
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! # Kinds
+//!
+//! | | |
+//! |---|---|
+//! | [`Lock`] | one thread of one process at a time |
+//! | [`Value`] | a plain value behind a lock, never half changed |
+//!
+//! # Sharing
+//!
+//! All of them are `Clone + Send + Sync`, and serde values: a clone, and what arrives in another
+//! process, is the same lock. They travel in the channels of this library (process arguments, tasks,
+//! queues) and nowhere else; serialising one elsewhere is an error that says so.
+//!
+//! # If a process dies
+//!
+//! A lock whose owner was killed, or whose owning *thread* ended, is free but suspect: every acquire
+//! says [`AcquireError::OwnerDied`] with the owner's name and pid, until somebody has looked at what
+//! it guards and calls `recover()`. The kernel does the marking, so nobody polls, and the next
+//! waiter knows within about a tenth of a millisecond.
+//!
+//! # How it works
+//!
+//! A lock is one word in the family's shared memory; see `multiproc_sys::robust` for its states and
+//! [`protocol`] for what is built on it.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod lock;
+mod raw;
+mod value;
+
+pub use bytemuck::{CheckedBitPattern, NoUninit};
+pub use error::{AcquireError, ReleaseError};
+pub use lock::{Guard, Lock, OwnedGuard};
+pub use multiproc_shm::{CreateError, OpenError};
+pub use value::{Plain, Value, ValueGuard};
+
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}

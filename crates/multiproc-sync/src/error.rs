@@ -1,0 +1,105 @@
+//! What can go wrong with a lock.
+
+use std::fmt;
+
+use multiproc_shm::LockError;
+
+/// Why a lock was not acquired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// The process that held it died, so what it guards may be half changed. Look at it, then
+    /// call `recover()`.
+    OwnerDied {
+        /// The owner's process id, or 0 if it was killed before it could say.
+        pid: u32,
+        /// The owner's name.
+        name: String,
+    },
+    /// Somebody holds it now.
+    WouldBlock,
+    /// Somebody held it until the deadline.
+    TimedOut,
+    /// This thread cannot hold another lock: the kernel would not release more at its death.
+    TooMany,
+    /// What lies in shared memory cannot be true.
+    Corrupt,
+}
+
+impl AcquireError {
+    /// Whether the owner died.
+    pub fn is_owner_died(&self) -> bool {
+        matches!(self, AcquireError::OwnerDied { .. })
+    }
+
+    /// Whether somebody held it all the time one was willing to wait.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, AcquireError::WouldBlock | AcquireError::TimedOut)
+    }
+
+    /// Whether a deadline passed.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, AcquireError::TimedOut)
+    }
+
+    pub(crate) fn from_lock(
+        error: LockError,
+        owner: impl FnOnce() -> (u32, String),
+    ) -> AcquireError {
+        match error {
+            LockError::TimedOut => AcquireError::TimedOut,
+            LockError::Refused(_) => AcquireError::TooMany,
+            LockError::OwnerDied => {
+                let (pid, name) = owner();
+                AcquireError::OwnerDied { pid, name }
+            }
+        }
+    }
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcquireError::OwnerDied { pid: 0, .. } => f.write_str(
+                "a process died while it held the lock; check what it guards, then call recover()",
+            ),
+            AcquireError::OwnerDied { pid, name } => write!(
+                f,
+                "process '{name}' (pid {pid}) died while it held the lock; \
+                 check what it guards, then call recover()"
+            ),
+            AcquireError::WouldBlock => f.write_str("the lock is held"),
+            AcquireError::TimedOut => f.write_str("the lock was held until the deadline"),
+            AcquireError::TooMany => f.write_str(
+                "this thread holds 2000 locks already, the most the kernel releases if it dies; \
+                 release some",
+            ),
+            AcquireError::Corrupt => f.write_str("the lock's memory holds what cannot be true"),
+        }
+    }
+}
+
+impl std::error::Error for AcquireError {}
+
+/// Why a lock was not released. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// Nobody holds it.
+    NotHeld,
+    /// Another thread or process holds it.
+    NotOwner,
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReleaseError::NotHeld => "the lock is not held",
+            ReleaseError::NotOwner => {
+                "another thread holds the lock; only the thread that acquired it can release it"
+            }
+        })
+    }
+}
+
+impl std::error::Error for ReleaseError {}

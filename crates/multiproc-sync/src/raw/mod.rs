@@ -1,0 +1,3 @@
+//! The mechanisms below the public types: no guards, no recovery policy.
+
+pub(crate) mod lock;

@@ -1,0 +1,261 @@
+//! A plain value in shared memory that is never seen half changed.
+//!
+//! | word | meaning | who writes |
+//! |---|---|---|
+//! | lock | see `raw::lock` | |
+//! | selector | which of the two copies is the value | the lock's holder, one store |
+//! | copies | the value and the place for the next one | the lock's holder, the copy not selected only |
+//!
+//! # Killed here: survivors see
+//!
+//! | step | survivors see |
+//! |---|---|
+//! | before the selector moves | the old value |
+//! | after | the new value |
+//! | holding the lock, either way | the lock's next owner takes it: the value is whole, so there is nothing to recover |
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::{CheckedBitPattern, NoUninit};
+use multiproc_shm::{CreateError, Kind, Object, RawGuard, RawLock};
+use multiproc_sys::clock::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What can lie in shared memory as it is: integers, floats, `bool`, `char`, arrays of them, and
+/// structs and enums that derive bytemuck's `NoUninit` and `CheckedBitPattern`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot lie in shared memory as it is",
+    note = "integers, floats, bool, char, arrays and types that derive `NoUninit` and \
+            `CheckedBitPattern` can; for anything else (String, Vec, HashMap) send it through a queue"
+)]
+pub trait Plain: CheckedBitPattern + NoUninit {}
+
+impl<T: CheckedBitPattern + NoUninit> Plain for T {}
+
+/// The words after the lock: the selector, then the two copies.
+const SELECTOR: usize = 0;
+const COPIES: usize = 1;
+
+/// One value that threads and processes share.
+///
+/// # Examples
+///
+/// ```
+/// use multiproc_sync::Value;
+///
+/// let hits = Value::new(0u64)?;
+/// hits.update(|hits| *hits += 1);
+/// assert_eq!(hits.get(), 1);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// # If a process dies
+///
+/// In the middle of [`Value::update`] or with a [`ValueGuard`]: the value is the one before, or the
+/// one after, never between, and the others go on.
+///
+/// # Differences from Python
+///
+/// `update` is atomic, where `value.value += 1` loses updates there.
+pub struct Value<T> {
+    object: Object,
+    _holds: PhantomData<fn() -> T>,
+}
+
+/// A locked [`Value`]. Changes are written back, at once, when it is dropped.
+#[derive(Debug)]
+pub struct ValueGuard<'a, T: Plain> {
+    value: &'a Value<T>,
+    copy: T,
+    changed: bool,
+    _held: RawGuard<'a>,
+}
+
+/// What an object must be to hold a `T`: a value, of its size.
+const fn tag_of<T>() -> u32 {
+    u32::from_le_bytes(*b"val\0") | (size_of::<T>() as u32) << 24
+}
+
+const fn words_of<T>() -> usize {
+    size_of::<T>().div_ceil(8)
+}
+
+impl<T: Plain> Value<T> {
+    /// A value that starts as `initial`.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] if there is no shared memory for it.
+    pub fn new(initial: T) -> Result<Value<T>, CreateError> {
+        let len = size_of::<RawLock>() + (COPIES + 2 * words_of::<T>()) * 8;
+        let object = Object::create(Kind::Locked, tag_of::<T>(), len, |_| {})?;
+        let value = Value {
+            object,
+            _holds: PhantomData,
+        };
+        value.write(0, &initial);
+        Ok(value)
+    }
+
+    fn lock_word(&self) -> RawGuard<'_> {
+        match self.object.lock().lock(Deadline::NEVER) {
+            Ok(guard) => guard,
+            // Only a thread that already holds 2,000 locks comes here.
+            Err(error) => panic!("cannot lock the value: {error}"),
+        }
+    }
+
+    fn selector(&self) -> &AtomicU64 {
+        &self.object.words()[SELECTOR]
+    }
+
+    fn copy(&self, index: u64) -> &[AtomicU64] {
+        let at = COPIES + (index % 2) as usize * words_of::<T>();
+        &self.object.words()[at..at + words_of::<T>()]
+    }
+
+    /// Reads the selected copy. Under the lock.
+    fn read(&self) -> T {
+        let words = self.copy(self.selector().load(Ordering::Acquire));
+        let mut bytes = Vec::with_capacity(words.len() * 8);
+        bytes.extend(
+            words
+                .iter()
+                .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()),
+        );
+        let read = bytemuck::checked::try_pod_read_unaligned(&bytes[..size_of::<T>()]);
+        read.unwrap_or_else(|why| {
+            panic!(
+                "shared memory holds no {}: {why}",
+                std::any::type_name::<T>()
+            )
+        })
+    }
+
+    fn write(&self, index: u64, value: &T) {
+        let bytes = bytemuck::bytes_of(value);
+        for (word, chunk) in self.copy(index).iter().zip(bytes.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the other copy, then selects it. Under the lock.
+    fn replace(&self, value: &T) {
+        let next = self.selector().load(Ordering::Relaxed).wrapping_add(1) % 2;
+        self.write(next, value);
+        self.selector().store(next, Ordering::Release);
+    }
+
+    /// The value now.
+    ///
+    /// # Panics
+    ///
+    /// If the thread holds 2,000 locks already.
+    pub fn get(&self) -> T {
+        let _held = self.lock_word();
+        self.read()
+    }
+
+    /// Sets the value.
+    ///
+    /// # Panics
+    ///
+    /// As [`Value::get`].
+    pub fn set(&self, value: T) {
+        let _held = self.lock_word();
+        self.replace(&value);
+    }
+
+    /// Changes the value in one step that others see wholly or not at all.
+    ///
+    /// # Panics
+    ///
+    /// As [`Value::get`]. If `change` panics, the value is as before.
+    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let _held = self.lock_word();
+        let mut value = self.read();
+        let result = change(&mut value);
+        self.replace(&value);
+        result
+    }
+
+    /// Locks the value for several steps.
+    ///
+    /// # Panics
+    ///
+    /// As [`Value::get`].
+    pub fn lock(&self) -> ValueGuard<'_, T> {
+        let held = self.lock_word();
+        ValueGuard {
+            copy: self.read(),
+            value: self,
+            changed: false,
+            _held: held,
+        }
+    }
+}
+
+impl<T: Plain> Deref for ValueGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.copy
+    }
+}
+
+impl<T: Plain> DerefMut for ValueGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.changed = true;
+        &mut self.copy
+    }
+}
+
+impl<T: Plain> Drop for ValueGuard<'_, T> {
+    fn drop(&mut self) {
+        if self.changed {
+            self.value.replace(&self.copy);
+        }
+    }
+}
+
+impl<T> Clone for Value<T> {
+    fn clone(&self) -> Value<T> {
+        Value {
+            object: self.object.clone(),
+            _holds: PhantomData,
+        }
+    }
+}
+
+impl<T: Plain + fmt::Debug> fmt::Debug for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.object.lock().lock(Deadline::NOW) {
+            Ok(_held) => f.debug_tuple("Value").field(&self.read()).finish(),
+            Err(_) => f.write_str("Value(<locked>)"),
+        }
+    }
+}
+
+// No bounds on `T`, so that a struct with a `Value<T>` field can derive its own.
+impl<T> Serialize for Value<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.object.serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Value<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value<T>, D::Error> {
+        let object =
+            Object::deserialize(deserializer)?.expect_tag(tag_of::<T>(), "a value of this size");
+        let object = object.map_err(serde::de::Error::custom)?;
+        Ok(Value {
+            object,
+            _holds: PhantomData,
+        })
+    }
+}
