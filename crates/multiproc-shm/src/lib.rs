@@ -47,7 +47,7 @@ pub mod testing;
 pub use alloc::Usage;
 pub use bell::Bell;
 pub use error::{CreateError, OpenError};
-pub use lock::{LockError, RawGuard, RawLock, Taken};
+pub use lock::{LockError, RawGuard, RawLock, Taken, spin_limit};
 pub use member::MemberId;
 pub use object::{Handle, Kind, Object};
 pub use parcel::Outbox;

@@ -231,7 +231,7 @@ fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result
 
 /// How often to look again before a sleep: about a microsecond, and only where somebody else can
 /// run meanwhile.
-pub(crate) fn spin_limit() -> u32 {
+pub fn spin_limit() -> u32 {
     static LIMIT: OnceLock<u32> = OnceLock::new();
     *LIMIT.get_or_init(|| match std::thread::available_parallelism() {
         Ok(cpus) if cpus.get() > 1 => 20,

@@ -1,0 +1,252 @@
+//! Producers and consumers killed at any moment: nothing corrupt, nothing twice, nothing a producer
+//! had put is lost, a consumer takes at most one item along, and nobody hangs.
+//!
+//! `CHAOS=n` runs twenty times as many kills. The seed is printed; `SEED=n` repeats its choices.
+
+use std::time::{Duration, Instant};
+
+use multiproc_queue::{GetError, Queue};
+use multiproc_shm::testing::{self, Forked};
+use multiproc_shm::{Kind, Object, family};
+use multiproc_sync::Lock;
+use multiproc_sys::testing as raw;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+const LIMIT: Duration = Duration::from_secs(20);
+static TURN: Mutex<()> = Mutex::new(());
+
+fn kills(default: usize) -> usize {
+    if std::env::var_os("CHAOS").is_some() {
+        default * 20
+    } else {
+        default
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        let seed = std::env::var("SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(multiproc_sys::random::u64) | 1;
+        println!("SEED={seed}");
+        Random(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn moment(&mut self, most: Duration) {
+        let until = Instant::now() + Duration::from_nanos(self.below(most.as_nanos() as u64));
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Runs `test` with the arena to itself, and checks that it leaves nothing behind.
+fn alone(test: impl FnOnce()) {
+    let _turn = TURN
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    drop(Object::create(Kind::Plain, 1, 8, |_| {}).expect("an arena"));
+    let before = family::usage().expect("an arena").used;
+    test();
+    assert!(testing::settle(LIMIT), "members are left");
+    testing::audit().expect("nothing contradicts itself");
+    assert_eq!(family::usage().expect("an arena").used, before);
+}
+
+/// An item that proves itself: its bytes follow from its number, and some carry a lock.
+type Item = (u64, Vec<u8>, Option<Lock>);
+
+fn item(number: u64) -> Item {
+    let len = match number % 50 {
+        0 => 70_000,
+        rest => rest as usize * 20,
+    };
+    let lock = number
+        .is_multiple_of(7)
+        .then(|| Lock::new().expect("a lock"));
+    (number, vec![number as u8; len], lock)
+}
+
+fn check(item: &Item) -> u64 {
+    let (number, bytes, lock) = item;
+    assert!(
+        bytes.iter().all(|byte| *byte == *number as u8),
+        "item {number} is corrupt"
+    );
+    assert_eq!(lock.is_some(), number.is_multiple_of(7));
+    *number
+}
+
+/// Puts numbers from `next` on for ever. The word says what has surely been put.
+fn produce(queue: &Queue<Item>, done: &Object, mut next: u64) {
+    loop {
+        queue
+            .put(item(next))
+            .unwrap_or_else(|error| panic!("{error}"));
+        next += 1;
+        done.words()[0].store(next, Ordering::Release);
+    }
+}
+
+#[test]
+fn nothing_a_killed_producer_had_put_is_lost() {
+    alone(|| {
+        let mut random = Random::new();
+        let queue = Queue::<Item>::bounded(32).expect("a queue");
+        let done = Object::create(Kind::Plain, 1, 8, |_| {}).expect("an object");
+        let (mut next, mut expected) = (0, 0);
+        for _ in 0..kills(250) {
+            let (theirs, word) = (queue.clone(), done.clone());
+            let child = testing::fork(move || produce(&theirs, &word, next));
+            let until = Instant::now() + Duration::from_nanos(random.below(1_000_000));
+            while Instant::now() < until {
+                if let Ok(item) = queue.get_timeout(Duration::from_micros(100)) {
+                    assert_eq!(check(&item), expected);
+                    expected += 1;
+                }
+            }
+            child.kill();
+            // One more than it said may have got in: it was killed between the two.
+            next = done.words()[0].load(Ordering::Acquire);
+            while let Ok(item) = queue.try_get() {
+                assert_eq!(check(&item), expected);
+                expected += 1;
+            }
+            assert!(
+                expected == next || expected == next + 1,
+                "{expected} got, {next} put"
+            );
+            next = expected;
+        }
+        println!("{expected} items");
+    });
+}
+
+#[test]
+fn a_killed_consumer_takes_at_most_one_item_along() {
+    alone(|| {
+        let mut random = Random::new();
+        let queue = Queue::<Item>::bounded(32).expect("a queue");
+        let seen = Queue::<u64>::bounded(1 << 16).expect("a queue");
+        let (mut put, mut got, mut lost) = (0, 0, 0);
+        for kill in 0..kills(250) {
+            let (theirs, report) = (queue.clone(), seen.clone());
+            let child = testing::fork(move || {
+                loop {
+                    let number = check(&theirs.get().expect("an item"));
+                    report.put(number).expect("room");
+                }
+            });
+            let until = Instant::now() + Duration::from_nanos(random.below(1_500_000));
+            while Instant::now() < until {
+                match queue.put_timeout(item(put), Duration::from_micros(100)) {
+                    Ok(()) => put += 1,
+                    Err(error) => assert!(error.is_timed_out(), "{error}"),
+                }
+            }
+            child.kill();
+            while let Ok(item) = queue.try_get() {
+                seen.put(check(&item)).expect("room");
+            }
+            let before = got + lost;
+            while let Ok(number) = seen.try_get() {
+                assert!(number >= before, "item {number} twice");
+                got += 1;
+            }
+            assert!(
+                put - got <= lost + 1,
+                "kill {kill} took {} items along",
+                put - got - lost
+            );
+            lost = put - got;
+        }
+        println!("{got} items got, {lost} died with a consumer");
+    });
+}
+
+#[test]
+fn a_queue_of_four_processes_survives_the_death_of_any() {
+    alone(|| {
+        let mut random = Random::new();
+        let queue = Queue::<Item>::bounded(16).expect("a queue");
+        let start = |role: usize| {
+            let queue = queue.clone();
+            testing::fork(move || {
+                let word = Object::create(Kind::Plain, 1, 8, |_| {}).expect("an object");
+                match role % 2 {
+                    0 => produce(&queue, &word, 1),
+                    _ => loop {
+                        check(&queue.get().expect("an item"));
+                    },
+                }
+            })
+        };
+        let mut members: Vec<Forked> = (0..4).map(start).collect();
+        for _ in 0..kills(250) {
+            random.moment(Duration::from_millis(1));
+            let role = random.below(4) as usize;
+            std::mem::replace(&mut members[role], start(role)).kill();
+            // Both ends move on, whoever has just died.
+            queue
+                .put_timeout(item(1), LIMIT)
+                .unwrap_or_else(|error| panic!("{error}"));
+            check(&queue.get_timeout(LIMIT).expect("an item"));
+        }
+        members.into_iter().for_each(Forked::kill);
+    });
+}
+
+#[test]
+fn a_stopped_process_holds_up_nobody_with_a_deadline() {
+    alone(|| {
+        let queue = Queue::<u64>::bounded(4).expect("a queue");
+        let theirs = queue.clone();
+        let child = testing::fork(move || {
+            loop {
+                let _maybe = theirs.try_put(1);
+                let _maybe = theirs.try_get();
+            }
+        });
+        for _ in 0..100 {
+            raw::stop(child.pid, true).expect("it runs");
+            let begin = Instant::now();
+            let _maybe = queue.try_put(2);
+            let _maybe = queue.try_get();
+            let _maybe = queue.put_timeout(2, Duration::from_millis(1));
+            let _maybe = queue.get_timeout(Duration::from_millis(1));
+            assert!(begin.elapsed() < Duration::from_secs(2));
+            raw::stop(child.pid, false).expect("it runs");
+        }
+        child.kill();
+    });
+}
+
+#[test]
+fn a_waiter_hears_of_an_item_whose_producer_died_before_ringing() {
+    alone(|| {
+        let queue = Queue::<u64>::bounded(4).expect("a queue");
+        for round in 0..kills(100) {
+            let theirs = queue.clone();
+            let waiting = queue.clone();
+            let waiter = std::thread::spawn(move || waiting.get_timeout(LIMIT));
+            let child = testing::fork(move || {
+                theirs.put(round as u64).expect("room");
+                raw::exit_now(0);
+            });
+            child.join();
+            assert_eq!(waiter.join().expect("no panic"), Ok(round as u64));
+        }
+        assert_eq!(queue.try_get(), Err(GetError::Empty));
+    });
+}
