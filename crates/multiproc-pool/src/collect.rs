@@ -1,0 +1,131 @@
+//! Waiting for a job: whoever waits drains.
+//!
+//! The rules of the turn are in [`turn`](crate::turn), its races in [`protocol`](crate::protocol).
+
+use std::sync::Arc;
+
+use multiproc_shm::Sleeper;
+use multiproc_sys::clock::Deadline;
+
+use crate::hub::Hub;
+use crate::job::Job;
+use crate::turn::{Place, Waiter};
+
+/// How often to let others run before going to sleep.
+const YIELDS: u32 = 4;
+
+/// Looks at the rings before that, where a processor has nothing better to do: about a microsecond.
+const SPINS: u32 = 100;
+
+/// What a waiting thread will do next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Go on with its results.
+    Nothing,
+    /// Hand in more, so it should hear of workers that run out of tasks.
+    Feed,
+}
+
+impl Hub {
+    /// Waits until `target` items of `job` are answered. `false`: the deadline came first.
+    #[must_use = "the deadline may have come first"]
+    pub(crate) fn wait(&self, job: &Job, target: usize, then: Then, deadline: Deadline) -> bool {
+        if job.has_reached(target) {
+            return true;
+        }
+        match self.turn.take_or_queue(|| self.board.set_unattended(false)) {
+            Place::Yours => self.collect(job, target, then, deadline),
+            Place::Queue(waiter) => self.queue(&waiter, job, target, then, deadline),
+        }
+    }
+
+    /// With the turn.
+    fn collect(&self, job: &Job, target: usize, then: Then, deadline: Deadline) -> bool {
+        let _turn = Collecting(self);
+        let mut sleeper = Sleeper::new(deadline);
+        loop {
+            self.drain();
+            self.flush();
+            if job.has_reached(target) {
+                return true;
+            }
+            if deadline.has_passed() {
+                return false;
+            }
+            if self.something_comes() {
+                continue;
+            }
+            if then == Then::Feed {
+                self.ask_refill();
+            }
+            self.board.bell().arm();
+            if self.has_results() || job.has_reached(target) {
+                self.board.bell().disarm();
+                continue;
+            }
+            let _ = self.board.bell().sleep(&mut sleeper);
+        }
+    }
+
+    /// Lets the workers run for a moment; whether a result came.
+    fn something_comes(&self) -> bool {
+        for _ in 0..self.spins() {
+            if self.has_results() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        (0..YIELDS).any(|_| {
+            std::thread::yield_now();
+            self.has_results()
+        })
+    }
+
+    fn spins(&self) -> u32 {
+        if self.has_free_cpus { SPINS } else { 0 }
+    }
+
+    /// Without the turn: another thread collects, and tells this one.
+    fn queue(
+        &self,
+        waiter: &Arc<Waiter>,
+        job: &Job,
+        target: usize,
+        then: Then,
+        deadline: Deadline,
+    ) -> bool {
+        let mut waits = job.lock().subscribe(target, waiter);
+        while waits {
+            let wake = waiter.park(deadline);
+            if wake.turn {
+                job.lock().unsubscribe(waiter);
+                return self.collect(job, target, then, deadline);
+            }
+            waits = !job.has_reached(target) && !deadline.has_passed();
+        }
+        job.lock().unsubscribe(waiter);
+        if !self.turn.leave(waiter) {
+            // The turn came at the last moment.
+            drop(Collecting(self));
+        }
+        job.has_reached(target)
+    }
+}
+
+/// The turn, handed on when dropped.
+struct Collecting<'a>(&'a Hub);
+
+impl Drop for Collecting<'_> {
+    fn drop(&mut self) {
+        let hub = self.0;
+        let mut left_alone = false;
+        hub.turn.pass(|| {
+            hub.board.set_unattended(true);
+            left_alone = true;
+        });
+        // Published before the supervisor became responsible, so not announced to it.
+        if left_alone && (hub.has_results() || hub.has_backlog()) {
+            hub.board.watch().ring();
+        }
+    }
+}

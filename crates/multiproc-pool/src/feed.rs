@@ -1,0 +1,269 @@
+//! Items into chunks: encoding, and how much is handed in ahead of the workers.
+//!
+//! Runs on the thread of the caller, whose iterator and `Serialize` it calls. What it hands in ahead
+//! is bounded in chunks and in bytes, so a long or endless iterator takes no memory.
+
+use std::sync::Arc;
+
+use multiproc_wire::task::TaskRef;
+use multiproc_wire::{EncodeError, Parcel, codec};
+use multiproc_shm::parcel;
+use multiproc_sys::clock::Deadline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::chunk;
+use crate::collect::Then;
+use crate::error::{TaskError, TaskErrorKind};
+use crate::frame::{self, HEADER, Header};
+use crate::hub::{Body, Chunk, Hub, not_stored};
+use crate::job::{Answer, Batch, Job};
+use crate::worker::INLINE;
+
+/// How many bytes of arguments may be on their way, unless the workers would run dry.
+const BYTES_AHEAD: usize = 32 << 20;
+
+/// How a job's items are cut into chunks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Size {
+    /// So many each.
+    Fixed(usize),
+    /// As measured; see [`chunk::size`].
+    Measured,
+}
+
+/// The caller's end of a job: its items, handed in as workers come to need them.
+pub(crate) struct Feed<I> {
+    hub: Arc<Hub>,
+    job: Arc<Job>,
+    function: TaskRef,
+    items: I,
+    /// Whether `items` may have more, and they are to be handed in.
+    more: bool,
+    /// Why the pool takes no more of them.
+    over: Option<TaskErrorKind>,
+    pub(crate) size: Size,
+    /// The most items on their way.
+    pub(crate) most: usize,
+    /// How many were taken from `items`, each with an answer or on its way to one.
+    fed: usize,
+    /// How many answers were taken out.
+    taken: usize,
+    /// How many of those have been used.
+    pub(crate) used: usize,
+    /// Whether the job goes on without this.
+    detached: bool,
+    ends: Vec<usize>,
+}
+
+impl<A, I> Feed<I>
+where
+    A: Serialize + DeserializeOwned + 'static,
+    I: Iterator<Item = A>,
+{
+    /// `job` must have been opened as feeding.
+    pub(crate) fn new(
+        hub: &Arc<Hub>,
+        job: Arc<Job>,
+        function: TaskRef,
+        items: I,
+        size: Size,
+    ) -> Feed<I> {
+        Feed {
+            hub: Arc::clone(hub),
+            job,
+            function,
+            items,
+            more: true,
+            over: None,
+            size,
+            most: usize::MAX,
+            fed: 0,
+            taken: 0,
+            used: 0,
+            detached: false,
+            ends: Vec::new(),
+        }
+    }
+
+    /// Hands in as much as may be on its way.
+    pub(crate) fn fill(&mut self) {
+        while self.more && self.fed - self.used < self.most {
+            let state = self.job.lock();
+            let (time, chunks, bytes) = (state.task_time, state.chunks, state.bytes);
+            drop(state);
+            let workers = self.hub.workers();
+            let (size, most) = match self.size {
+                Size::Fixed(size) => (size, chunk::in_flight(size, workers)),
+                Size::Measured if time.is_none() => (1, workers * 2),
+                Size::Measured => {
+                    let size = chunk::size(self.left(), workers, time);
+                    (size, chunk::in_flight(size, workers))
+                }
+            };
+            let enough = bytes > BYTES_AHEAD && chunks >= workers * 2;
+            if chunks >= most || enough {
+                return;
+            }
+            self.feed_chunk(size.min(self.most));
+        }
+    }
+
+    /// Hands in everything at once.
+    pub(crate) fn fill_all(&mut self, size: usize) {
+        while self.more {
+            self.feed_chunk(size);
+        }
+    }
+
+    fn left(&self) -> Option<usize> {
+        match self.items.size_hint() {
+            (least, Some(most)) if least == most => Some(least),
+            _ => None,
+        }
+    }
+
+    /// Encodes up to `size` items and hands them in.
+    fn feed_chunk(&mut self, size: usize) {
+        let mut parcel = Parcel { bytes: vec![0; HEADER], attachments: Vec::new() };
+        let mut refused = None;
+        self.ends.clear();
+        while self.ends.len() < size {
+            let Some(item) = self.items.next() else {
+                self.end();
+                break;
+            };
+            if let Err(error) = encode(&item, &mut parcel, self.fed == 0) {
+                refused = Some(error);
+                break;
+            }
+            self.ends.push(parcel.bytes.len());
+            if parcel.bytes.len() > chunk::MOST_BYTES {
+                break;
+            }
+        }
+        if !self.ends.is_empty() {
+            self.hand_in(parcel);
+        }
+        if let Some(error) = refused {
+            self.answer_next(TaskErrorKind::Encode(error));
+        }
+    }
+
+    fn hand_in(&mut self, parcel: Parcel) {
+        let count = self.ends.len() as u32;
+        let timed = matches!(self.size, Size::Measured);
+        let header = header(&self.job, self.function, count, timed);
+        let outcome = make_body(header, parcel, &self.ends).and_then(|body| {
+            let chunk = Chunk::new(Arc::clone(&self.job), self.fed, count, body);
+            self.hub.submit(chunk)
+        });
+        match outcome {
+            Ok(()) => self.fed += count as usize,
+            Err(kind) => {
+                for _ in 0..count {
+                    self.answer_next(kind.clone());
+                }
+                if !matches!(kind, TaskErrorKind::NoSpace { .. }) {
+                    self.over = Some(kind);
+                    self.end();
+                }
+            }
+        }
+    }
+
+    fn answer_next(&mut self, kind: TaskErrorKind) {
+        self.job.lock().answer(self.fed, Answer::Failed(kind));
+        self.fed += 1;
+    }
+
+    /// The items that a pool which ended has not taken, as errors.
+    pub(crate) fn refused(&mut self) -> impl Iterator<Item = TaskError> {
+        let (first, over) = (self.fed, self.over.take());
+        let rest = if over.is_some() { usize::MAX } else { 0 };
+        let items = self.items.by_ref().take(rest).enumerate();
+        items.filter_map(move |(at, _)| Some(TaskError::new(over.clone()?, first + at)))
+    }
+}
+
+impl<I> Feed<I> {
+    /// Hands in no more items.
+    pub(crate) fn end(&mut self) {
+        if std::mem::take(&mut self.more) {
+            self.hub.fed();
+        }
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.hub.workers()
+    }
+
+    /// Leaves the job to itself: it, and how many items it has.
+    pub(crate) fn detach(mut self) -> (Arc<Job>, usize) {
+        self.detached = true;
+        (Arc::clone(&self.job), self.fed)
+    }
+
+    /// Whether all items have been taken, and their answers taken out.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        !self.more && self.taken == self.fed
+    }
+
+    /// Takes out the answers that have come, waiting for one. Call [`Feed::fill`] first.
+    pub(crate) fn take(&mut self, batch: &mut Batch) {
+        let then = if self.more { Then::Feed } else { Then::Nothing };
+        if self.taken < self.fed {
+            let waited = self.hub.wait(&self.job, self.taken + 1, then, Deadline::NEVER);
+            debug_assert!(waited, "there is no deadline");
+        }
+        self.job.take(batch);
+        self.taken += batch.outcomes.len();
+    }
+}
+
+impl<I> Drop for Feed<I> {
+    fn drop(&mut self) {
+        self.end();
+        if !self.detached {
+            self.job.abandon();
+        }
+    }
+}
+
+pub(crate) fn header(job: &Job, function: TaskRef, count: u32, timed: bool) -> Header {
+    Header {
+        job: job.id,
+        function: function.to_words(),
+        start: 0,
+        count,
+        eager: job.eager,
+        timed,
+    }
+}
+
+/// Encodes one item behind what is in `parcel`. The first of a job is checked to be readable.
+pub(crate) fn encode<A>(item: &A, parcel: &mut Parcel, first: bool) -> Result<(), EncodeError>
+where
+    A: Serialize + DeserializeOwned + 'static,
+{
+    if first {
+        codec::encode_checked_into(item, parcel)
+    } else {
+        codec::encode_into(item, parcel)
+    }
+}
+
+/// Makes a frame of a parcel that has room for the header and the items up to `ends`.
+pub(crate) fn make_body(
+    header: Header,
+    mut parcel: Parcel,
+    ends: &[usize],
+) -> Result<Body, TaskErrorKind> {
+    frame::append_lengths(&mut parcel.bytes, HEADER, ends);
+    parcel.bytes[..HEADER].copy_from_slice(&header.to_bytes());
+    if parcel.bytes.len() <= INLINE && parcel.attachments.is_empty() {
+        return Ok(Body::Inline(parcel.bytes));
+    }
+    parcel::store(&parcel).map(Body::Stored).map_err(not_stored)
+}

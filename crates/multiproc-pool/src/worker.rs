@@ -1,0 +1,355 @@
+//! The loop of a worker process: take a chunk, run its items one by one, publish each outcome.
+//!
+//! The steps and their order are those of [`protocol`](crate::protocol); the numbers are its table's.
+//! A worker decides nothing: what a death costs is worked out by the parent from what lies in the
+//! shared words.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use multiproc_process::guard;
+use multiproc_shm::{Frame, Object, PushError, Ring, Sleeper, TailGuard, parcel};
+use multiproc_sys::clock::Deadline;
+use multiproc_wire::task::{Task, TaskRef};
+use multiproc_wire::{Attachment, DecodeError, EncodeError, FunctionError, Parcel, RunError};
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{HEADER, Header, Items};
+use crate::outcome::{Failure, Kind, RECORD, Record};
+use crate::words::Board;
+
+/// The largest frame of one item's outcome that stands in the ring itself.
+pub(crate) const INLINE: usize = 8 << 10;
+
+/// The most a reply buffer keeps for the next item.
+const KEPT: usize = 1 << 20;
+
+/// How often to let others run before going to sleep.
+const YIELDS: u32 = 4;
+
+/// What the task ring's state says.
+pub(crate) const LEAVING: u32 = 1;
+
+/// A worker's argument.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Seat {
+    pub(crate) board: Object,
+    pub(crate) tasks: Object,
+    pub(crate) results: Object,
+    pub(crate) slot: u32,
+}
+
+/// The main function of a worker process.
+pub(crate) fn work(seat: Seat) {
+    let reached = (|| {
+        let board = Board::open(seat.board)?;
+        Ok::<_, multiproc_shm::OpenError>((board, Ring::open(seat.tasks)?, Ring::open(seat.results)?))
+    })();
+    let (board, tasks, results) = match reached {
+        Ok(reached) => reached,
+        Err(error) => panic!("a worker cannot reach its pool: {error}"),
+    };
+    // For life: nobody else pushes here, and the parent never needs this side.
+    let records = match results.tail(Deadline::NEVER) {
+        Ok(records) => records,
+        Err(error) => panic!("a worker cannot publish its results: {error}"),
+    };
+    let slot = seat.slot as usize;
+    board.set_ready(slot, true);
+    Worker {
+        board: &board,
+        slot,
+        tasks: &tasks,
+        results: &results,
+        records,
+        reply: Parcel::default(),
+        function: None,
+        job: 0,
+        unannounced: 0,
+    }
+    .run();
+}
+
+struct Worker<'a> {
+    board: &'a Board,
+    slot: usize,
+    tasks: &'a Ring,
+    results: &'a Ring,
+    records: TailGuard<'a>,
+    /// The frame of the outcome in the making; one buffer for all.
+    reply: Parcel,
+    /// The last function, resolved.
+    function: Option<(TaskRef, Result<Task, FunctionError>)>,
+    /// The job of the last chunk.
+    job: u64,
+    /// Bytes of results nobody has been told of.
+    unannounced: usize,
+}
+
+/// What the worker found in the task ring.
+enum Popped {
+    Nothing,
+    Chunk { ticket: u32, parcel: Option<Object> },
+}
+
+/// The item in hand.
+#[derive(Clone, Copy)]
+struct Place {
+    ticket: u32,
+    item: u32,
+    took: Duration,
+}
+
+impl Worker<'_> {
+    fn run(&mut self) {
+        let mut frame = Vec::new();
+        while let Some((ticket, parcel)) = self.next(&mut frame) {
+            match parcel {
+                None => self.run_chunk(ticket, &frame, &[]),
+                Some(parcel) => {
+                    let run = parcel::with_bytes(&parcel, |frame, attachments| {
+                        self.run_chunk(ticket, frame, attachments);
+                    });
+                    if run.is_err() {
+                        // Nothing was begun: the parent gives the chunk to another worker.
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a chunk; `None`: the pool lets its workers go.
+    fn next(&mut self, frame: &mut Vec<u8>) -> Option<(u32, Option<Object>)> {
+        loop {
+            if let Popped::Chunk { ticket, parcel } = self.pop(frame)? {
+                return Some((ticket, parcel));
+            }
+            self.announce();
+            if self.tasks.state().load(Ordering::Acquire) == LEAVING {
+                return None;
+            }
+            self.wait_for_tasks();
+        }
+    }
+
+    /// Steps 4 to 7. `None`: this worker can work no more.
+    fn pop(&mut self, frame: &mut Vec<u8>) -> Option<Popped> {
+        if self.tasks.is_empty() {
+            return Some(Popped::Nothing);
+        }
+        // Refused only where a task has leaked thousands of locks into this thread.
+        let mut head = self.tasks.head(Deadline::NEVER).ok()?;
+        let ticket = ticket_of(head.position());
+        if head.taken().is_after_death() {
+            self.board.repair(ticket);
+        }
+        if head.is_empty() {
+            return Some(Popped::Nothing);
+        }
+        frame.clear();
+        self.board.claim(self.slot, ticket);
+        let parcel = match head.pop(frame) {
+            Ok(Some(Frame::Bytes)) => None,
+            Ok(Some(Frame::Parcel(parcel))) => Some(parcel),
+            Ok(None) => return Some(Popped::Nothing),
+            Err(_) => {
+                if ticket_of(head.position()) == ticket {
+                    // Still in the ring: no memory to take it. Another worker may have some.
+                    self.board.unclaim(self.slot);
+                }
+                return None;
+            }
+        };
+        drop(head);
+        Some(Popped::Chunk { ticket, parcel })
+    }
+
+    fn wait_for_tasks(&self) {
+        for _ in 0..YIELDS {
+            std::thread::yield_now();
+            if !self.tasks.is_empty() {
+                return;
+            }
+        }
+        let bell = self.tasks.items();
+        let armed = bell.arm();
+        let leaving = self.tasks.state().load(Ordering::Acquire) == LEAVING;
+        if self.tasks.is_empty() && !leaving {
+            let _ = bell.sleep(armed, &mut Sleeper::new(Deadline::NEVER));
+        }
+    }
+
+    fn run_chunk(&mut self, ticket: u32, frame: &[u8], attachments: &[Attachment]) {
+        // A frame without a header is a filler: nobody waits for it.
+        let Some(header) = Header::from_bytes(frame) else {
+            return;
+        };
+        if self.board.wants_refill(self.tasks.len()) {
+            self.unannounced = 0;
+            self.board.announce();
+        }
+        if header.job != self.job {
+            // A long task of this job must not hide finished results of the last one.
+            self.announce();
+            self.job = header.job;
+        }
+        let task = self.resolve(TaskRef::from_words(header.function));
+        let mut items = Items::of(&frame[HEADER..], header.count).into_iter().flatten();
+        let begun = header.timed.then(Instant::now);
+        if header.start > 0 {
+            let _answered_before = items.nth(header.start as usize - 1);
+        }
+        for item in header.start..header.count {
+            self.board.begin(self.slot, ticket, item);
+            let failure = match (&task, items.next()) {
+                (Ok(task), Some(argument)) => self.call(task, argument, attachments),
+                (Ok(task), None) => Some(damaged(task)),
+                (Err(error), _) => Some(Failure::Function(error.clone())),
+            };
+            let took = match begun {
+                Some(begun) if item + 1 == header.count => begun.elapsed(),
+                _ => Duration::ZERO,
+            };
+            self.publish(Place { ticket, item, took }, failure, &task);
+            self.unannounced += self.reply.bytes.len();
+            if header.eager {
+                if self.board.announce_to_collector() {
+                    self.unannounced = 0;
+                }
+            } else if self.unannounced > RING_HALF {
+                self.announce();
+            }
+        }
+    }
+
+    fn resolve(&mut self, words: TaskRef) -> Result<Task, FunctionError> {
+        match &self.function {
+            Some((known, task)) if *known == words => task.clone(),
+            _ => {
+                let task = words.resolve();
+                self.function = Some((words, task.clone()));
+                task
+            }
+        }
+    }
+
+    /// Step 9: leaves the encoded value in the reply, behind room for its record.
+    fn call(
+        &mut self,
+        task: &Task,
+        argument: &[u8],
+        attachments: &[Attachment],
+    ) -> Option<Failure> {
+        self.clear_reply();
+        let reply = &mut self.reply;
+        match guard::catch(AssertUnwindSafe(|| task.run(argument, attachments, reply))) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Failure::Run(error)),
+            Err(report) => Some(Failure::Panicked(report)),
+        }
+    }
+
+    fn clear_reply(&mut self) {
+        if self.reply.bytes.capacity() > KEPT {
+            self.reply.bytes = Vec::new();
+        }
+        self.reply.attachments.clear();
+        self.reply.bytes.clear();
+        self.reply.bytes.resize(RECORD, 0);
+    }
+
+    /// Step 10.
+    fn publish(
+        &mut self,
+        place: Place,
+        failure: Option<Failure>,
+        task: &Result<Task, FunctionError>,
+    ) {
+        let mut kind = Kind::Value;
+        if let Some(failure) = failure {
+            kind = self.reply_with(&failure);
+        }
+        self.write_record(place, kind);
+        if self.reply.bytes.len() <= INLINE && self.reply.attachments.is_empty() {
+            return self.push(None);
+        }
+        match parcel::store(&self.reply) {
+            Ok(stored) => self.push(Some(&stored)),
+            Err(error) => {
+                let failure = if error.is_no_space() {
+                    Failure::NoSpace(error.to_string())
+                } else {
+                    let name = task.as_ref().map_or("a result", Task::name);
+                    Failure::Run(RunError::Encode(EncodeError::new(name, error)))
+                };
+                let kind = self.reply_with(&failure);
+                self.write_record(place, kind);
+                self.push(None);
+            }
+        }
+    }
+
+    fn reply_with(&mut self, failure: &Failure) -> Kind {
+        let (kind, body) = failure.encode();
+        self.clear_reply();
+        self.reply.bytes.extend_from_slice(&body);
+        kind
+    }
+
+    fn write_record(&mut self, place: Place, kind: Kind) {
+        let Place { ticket, item, took } = place;
+        let record = Record { ticket, item, kind, took };
+        self.reply.bytes[..RECORD].copy_from_slice(&record.to_bytes());
+    }
+
+    /// Pushes the reply, or what holds it, waiting for room as long as it takes.
+    fn push(&mut self, stored: Option<&Object>) {
+        loop {
+            if self.try_push(stored) {
+                return;
+            }
+            self.announce();
+            let armed = self.results.space().arm();
+            if self.try_push(stored) {
+                return;
+            }
+            let mut sleeper = Sleeper::new(Deadline::NEVER);
+            let _ = self.results.space().sleep(armed, &mut sleeper);
+        }
+    }
+
+    fn try_push(&mut self, stored: Option<&Object>) -> bool {
+        let pushed = match stored {
+            Some(stored) => self.records.push_parcel(stored),
+            None => self.records.push(&[&self.reply.bytes], 0),
+        };
+        debug_assert_ne!(pushed, Err(PushError::TooLong), "larger frames are stored");
+        pushed.is_ok()
+    }
+
+    /// Step 11.
+    fn announce(&mut self) {
+        if self.unannounced > 0 {
+            self.unannounced = 0;
+            self.board.announce();
+        }
+    }
+}
+
+/// The size of a worker's result ring.
+pub(crate) const RESULT_RING: usize = 128 << 10;
+const RING_HALF: usize = RESULT_RING / 2;
+
+/// The ticket of a push: how many frames had been pushed before it, which is the lower half of a ring
+/// position.
+pub(crate) fn ticket_of(position: u64) -> u32 {
+    position as u32
+}
+
+#[cold]
+fn damaged(task: &Task) -> Failure {
+    let reason = "the chunk ends before its items do";
+    Failure::Run(RunError::Decode(DecodeError::new(task.name(), reason)))
+}
