@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use multiproc_process::cpu_count;
 
-use crate::error::{BrokenCause, BuildError};
+use crate::error::{BrokenCause, BuildError, TaskErrorKind};
 use crate::hub::Hub;
 use crate::pool::Pool;
 
@@ -63,16 +63,18 @@ impl PoolBuilder {
             format!("pool-{}", POOLS.fetch_add(1, Ordering::Relaxed))
         });
         let hub = Arc::new(Hub::new(name, workers)?);
-        // Dropping it ends the workers already started.
-        hub.supervise().map_err(|error| BuildError::Thread(Arc::new(error)))?;
-        let pool = Pool::of(Arc::clone(&hub));
-        for slot in 0..workers {
-            hub.start_worker(slot).map_err(|cause| match cause {
-                BrokenCause::Start(error) => BuildError::Start(error),
-                BrokenCause::Create(error) => BuildError::Create(error),
-                BrokenCause::Died(_) => unreachable!("starting does not wait for the worker"),
-            })?;
+        let started = (0..workers).try_for_each(|slot| hub.start_worker(slot));
+        if let Err(error) = hub.supervise() {
+            hub.finish(TaskErrorKind::Cancelled);
+            return Err(BuildError::Thread(Arc::new(error)));
         }
+        // From here on, dropping it ends what was started.
+        let pool = Pool::of(hub);
+        started.map_err(|cause| match cause {
+            BrokenCause::Start(error) => BuildError::Start(error),
+            BrokenCause::Create(error) => BuildError::Create(error),
+            BrokenCause::Died(_) => unreachable!("starting does not wait for the worker"),
+        })?;
         Ok(pool)
     }
 }

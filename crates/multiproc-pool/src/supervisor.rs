@@ -197,9 +197,13 @@ impl Hub {
         again
     }
 
-    /// Starts the worker of an empty slot, unless the pool needs none any more.
+    /// Starts the worker of an empty slot: never a second one, since a slot's words are one worker's. Not if
+    /// the pool needs none any more.
     pub(crate) fn start_worker(self: &Arc<Hub>, slot: usize) -> Result<(), BrokenCause> {
         let mut slots = self.crew.slots.lock();
+        if !matches!(slots.of[slot], Slot::Gap(_)) {
+            return Ok(());
+        }
         if self.takes_no_more_workers() {
             slots.of[slot] = Slot::Gone;
             return Ok(());
