@@ -11,7 +11,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ use multiproc_sys::child::{
     Side, block_all_signals, can_clone, inherited, lifetime, set_name, sibling, stdio,
     take_inherited,
 };
+use multiproc_sys::forkmark;
 use multiproc_sys::image::{self, Identity};
 use multiproc_sys::memory;
 use multiproc_sys::socket::{self, Socket};
@@ -29,7 +30,7 @@ use multiproc_wire::Parcel;
 
 use crate::builder::Lifetime;
 use crate::request::{Boot, Hello, MOST_BYTES, Reply, Request, Role, environment_from_bytes};
-use crate::{current, guard, outcome};
+use crate::{briefing, current, guard, outcome};
 
 /// Names the boot record: `<descriptor>:<nonce>`. Never part of an environment user code sees.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
@@ -204,6 +205,7 @@ fn zygote(socket: &Socket, parent: u32) -> ! {
         say(socket, &Hello::CannotCopy(format!("/dev/null: {errno}")));
         lifetime::exit_now(FAILED);
     }
+    warm_up();
     say(socket, &Hello::Ready);
     let mut buffer = vec![0; MOST_BYTES];
     loop {
@@ -222,6 +224,18 @@ fn zygote(socket: &Socket, parent: u32) -> ! {
     }
 }
 
+/// Does once what every copy would do otherwise: late binding of symbols, registration of thread-local
+/// destructors, arming the fork mark. About 20 us of each start.
+fn warm_up() {
+    forkmark::renew();
+    guard::install();
+    let _ = guard::catch(|| {
+        let sample = outcome::failed("");
+        let _ = outcome::read::<u64>(&sample.bytes, &sample.attachments);
+        let _ = std::hash::RandomState::new();
+    });
+}
+
 fn copy(socket: &Socket, parent: u32, packet: &[u8], fds: Vec<OwnedFd>) -> Result<(), Errno> {
     // SAFETY: this process has one thread, made no other, and holds no lock here. (An initialiser
     // that made a thread has it here and not in the copies; its locks are its own business, as they
@@ -230,9 +244,9 @@ fn copy(socket: &Socket, parent: u32, packet: &[u8], fds: Vec<OwnedFd>) -> Resul
     match side {
         // The copy keeps its end of the socket until it has its seat: see `become_child`.
         Ok(Side::Copy) => become_child(packet, fds, parent, || {
-            // SAFETY: the copy has its own descriptor table, in which `zygote`'s borrow of the
-            // socket is not used again: this function does not return in the copy.
-            drop(unsafe { take_inherited(unbound(socket.as_fd())) });
+            // SAFETY: the copy has its own descriptor table, in which nobody uses the socket any
+            // more: this function does not return in the copy.
+            drop(unsafe { OwnedFd::from_raw_fd(socket.as_fd().as_raw_fd()) });
         }),
         Ok(Side::Original { pid, pidfd }) => {
             let reply = Reply::Born(pid).to_bytes();
@@ -246,14 +260,14 @@ fn copy(socket: &Socket, parent: u32, packet: &[u8], fds: Vec<OwnedFd>) -> Resul
     }
 }
 
-fn unbound(fd: BorrowedFd<'_>) -> BorrowedFd<'static> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: the descriptor is open, and the caller, in the copy, is its only user from here on.
-    unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) }
-}
-
 /// The child of Spawn: one request, then the task.
 fn spawned(socket: Socket, parent: u32) -> ! {
+    guard::install();
+    let silent = stdio::null().and_then(|null| stdio::Stream::Input.point_to(null.as_fd()));
+    if let Err(errno) = silent {
+        say(&socket, &Hello::Refused(format!("/dev/null: {errno}")));
+        lifetime::exit_now(FAILED);
+    }
     say(&socket, &Hello::Ready);
     let mut buffer = vec![0; MOST_BYTES];
     let got = match socket.recv(&mut buffer) {
@@ -278,25 +292,22 @@ fn become_child(packet: &[u8], fds: Vec<OwnedFd>, parent: u32, settled: impl FnO
     }
     // Only now: the starter takes the end of the socket for the end of all uncertainty.
     settled();
-    let ready = prepare(&request, &fds);
+    let ready = prepare(&request, &fds, parent);
     drop(fds);
     let daemon = request.lifetime == Lifetime::Daemon;
     let (name, parent_name) = (request.name.clone(), request.parent_name.clone());
     current::become_child(name, daemon, parent, parent_name);
-    guard::install();
     process::exit(run(&request, ready));
 }
 
-/// Takes over the starter's surroundings.
-fn prepare(request: &Request, fds: &[OwnedFd]) -> Result<(), String> {
+/// Takes over the starter's surroundings. Ends the process if the starter does not want it any more.
+fn prepare(request: &Request, fds: &[OwnedFd], parent: u32) -> Result<(), String> {
     set_name(&request.name);
     let [output, error, rest @ ..] = fds else {
         return Err("the standard streams did not arrive".into());
     };
-    let null = stdio::null().map_err(|errno| format!("/dev/null: {errno}"))?;
-    stdio::Stream::Input
-        .point_to(null.as_fd())
-        .and_then(|()| stdio::Stream::Output.point_to(output.as_fd()))
+    stdio::Stream::Output
+        .point_to(output.as_fd())
         .and_then(|()| stdio::Stream::Error.point_to(error.as_fd()))
         .map_err(|errno| format!("cannot set the standard streams: {errno}"))?;
     if request.environment {
@@ -305,9 +316,14 @@ fn prepare(request: &Request, fds: &[OwnedFd]) -> Result<(), String> {
         let bytes = bytes.map_err(|errno| format!("cannot read the environment: {errno}"))?;
         set_environment(&bytes);
     }
-    let changes = request.changes();
-    let changed = changes.apply();
-    changed.map_err(|errno| format!("cannot take over the starter's surroundings: {errno}"))
+    let briefing = family::claim(request.briefing());
+    let changes = briefing.and_then(|briefing| briefing::read(briefing, parent));
+    match changes.map_err(|error| format!("the briefing: {error}"))? {
+        Some(changes) => changes
+            .apply()
+            .map_err(|errno| format!("cannot take over the starter's surroundings: {errno}")),
+        None => lifetime::exit_now(0),
+    }
 }
 
 fn set_environment(bytes: &[u8]) {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use multiproc_shm::family;
 use multiproc_shm::{Outbox, parcel};
 use multiproc_wire::codec;
 use multiproc_wire::task::TaskRef;
@@ -15,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::child::Child;
 use crate::error::StartError;
 use crate::process::Process;
-use crate::request::{MOST_NAME, Plan};
-use crate::{current, exit, hook, start};
+use crate::request::MOST_NAME;
+use crate::start::{self, Order};
+use crate::{current, exit, hook};
 
 /// How a process comes about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -122,22 +122,17 @@ where
         let argument = parcel::store(&codec::encode(&self.argument)?)?;
         drop(self.argument);
         let outbox = Outbox::create()?;
-        let seat = family::reserve(&name)?;
-        seat.endow(&argument)?;
-        seat.endow(outbox.object())?;
         exit::watch_own_end()
             .map_err(|errno| StartError::from_errno("cannot watch for the end", errno))?;
-        let plan = Plan {
-            member: seat.id(),
+        let order = Order {
             task,
-            argument: argument.handle(),
-            outbox: outbox.object().handle(),
-            name: name.clone(),
-            parent_name: current::current_process().name().to_owned(),
+            argument: &argument,
+            outbox: &outbox,
+            name: &name,
             lifetime: self.lifetime,
         };
-        let born = start::start(&plan, &seat, self.method)?;
-        let child = Child::adopt(born, name, self.lifetime, seat.launched(), outbox)?;
+        let born = start::start(&order, self.method)?;
+        let child = Child::adopt(born, name, self.lifetime, outbox)?;
         Ok(Process::new_handle(child))
     }
 }

@@ -59,6 +59,7 @@ struct Life {
 /// What a start method delivers.
 #[derive(Debug)]
 pub(crate) struct Born {
+    pub(crate) member: MemberId,
     pub(crate) pid: u32,
     pub(crate) pidfd: PidFd,
     pub(crate) keeper: Arc<Keeper>,
@@ -80,7 +81,6 @@ impl Child {
         born: Born,
         name: String,
         lifetime: Lifetime,
-        member: MemberId,
         outbox: Outbox,
     ) -> Result<Arc<Child>, StartError> {
         let child = Arc::new(Child {
@@ -90,7 +90,7 @@ impl Child {
             method: born.method,
             lifetime,
             pidfd: born.pidfd,
-            member,
+            member: born.member,
             outbox,
             keeper: born.keeper,
             life: Mutex::new(Life {

@@ -37,7 +37,8 @@ use crate::error::StartError;
 use crate::request::{Boot, Role};
 use crate::start::forkserver::Zygote;
 
-/// The keepers of this process: one, unless its threads' rights differ or have changed.
+/// The keepers of this process: one, unless its threads' rights differ or have changed. The one used
+/// last is the last.
 static KEEPERS: Mutex<Vec<Arc<Keeper>>> = Mutex::new(Vec::new());
 
 /// Tokens of the watch: this one, fork servers above [`ZYGOTES`], children below.
@@ -94,8 +95,10 @@ impl From<StartError> for LaunchError {
 /// The keeper whose children have `rights`, those of the calling thread.
 pub(crate) fn with_rights(rights: &Rights) -> Result<Arc<Keeper>, StartError> {
     let mut keepers = KEEPERS.lock();
-    if let Some(keeper) = keepers.iter().find(|keeper| keeper.rights == *rights) {
-        return Ok(Arc::clone(keeper));
+    if let Some(index) = keepers.iter().position(|keeper| keeper.rights == *rights) {
+        let keeper = keepers.remove(index);
+        keepers.push(Arc::clone(&keeper));
+        return Ok(keeper);
     }
     let keeper = Keeper::begin(rights.clone())?;
     // A program that gives up rights means that no process of its keeps them, not even one that
@@ -103,6 +106,11 @@ pub(crate) fn with_rights(rights: &Rights) -> Result<Arc<Keeper>, StartError> {
     end_zygotes(&keepers);
     keepers.push(Arc::clone(&keeper));
     Ok(keeper)
+}
+
+/// The keeper used last: most often the only one.
+pub(crate) fn latest() -> Option<Arc<Keeper>> {
+    KEEPERS.lock().last().map(Arc::clone)
 }
 
 /// Finds no more children for `keeper`, whose thread has other rights than it began with. Its thread
@@ -200,6 +208,11 @@ impl Keeper {
         }));
         self.bell.ring();
         wait.recv().expect("the keeper's thread never ends")
+    }
+
+    /// Those its children have.
+    pub(crate) fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     pub(crate) fn watch(&self) -> &Watch {

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod bootstrap;
+mod briefing;
 mod builder;
 mod child;
 mod current;

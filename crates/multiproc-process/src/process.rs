@@ -53,6 +53,10 @@ pub struct Process<R> {
 }
 
 impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "a process has a name, a lifetime and more to say before it starts"
+    )]
     /// A process that will run `f` on `argument`: a function, or a closure that captures nothing.
     /// Several arguments travel as a tuple.
     ///

@@ -9,15 +9,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use multiproc_shm::family::Seat;
+use multiproc_shm::family;
 use multiproc_sys::Errno;
-use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings, stdio};
+use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings, kill_unreaped, stdio};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory;
 use multiproc_sys::poll;
 use multiproc_sys::socket::{Received, Socket};
 
-use super::hear;
+use super::{Order, Place, hear};
 use crate::builder::StartMethod;
 use crate::child::Born;
 use crate::error::StartError;
@@ -27,6 +27,9 @@ use crate::request::{Hello, Plan, Reply, Request, Role, environment_to_bytes};
 /// Copying takes far less than a millisecond. A fork server that has not answered by now has been
 /// stopped, and is replaced.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A fork server that dies more often than this during one start is being killed by something.
+const MOST_ATTEMPTS: u32 = 8;
 
 /// Set once where the kernel does not let a fork server make sound copies.
 static IMPOSSIBLE: OnceLock<()> = OnceLock::new();
@@ -44,7 +47,7 @@ pub(crate) struct Zygote {
     changed: Option<(Vec<(OsString, OsString)>, OwnedFd)>,
 }
 
-/// What became of a request.
+/// What the fork server says to a request.
 enum Answer {
     Born(u32, Option<PidFd>),
     Refused(Errno),
@@ -52,59 +55,61 @@ enum Answer {
     Gone,
 }
 
+/// What became of an attempt.
+enum Made {
+    Born(Born),
+    /// Nothing: the starter's rights are these, not the fork server's.
+    OtherRights(Rights),
+    /// Nothing: the fork server is gone.
+    Nothing,
+}
+
 /// Starts by fork server; `None` where there cannot be one.
-pub(crate) fn start(plan: &Plan, seat: &Seat) -> Result<Option<Born>, StartError> {
-    let rights = Rights::of_this_thread().map_err(StartError::NoProgram)?;
-    let mut last_chance = false;
-    loop {
-        if IMPOSSIBLE.get().is_some() {
-            return Ok(None);
-        }
-        let keeper = keeper::with_rights(&rights)?;
+pub(crate) fn start(order: &Order<'_>) -> Result<Option<Born>, StartError> {
+    let mut keeper = match keeper::latest() {
+        Some(keeper) => keeper,
+        None => keeper::with_rights(&my_rights()?)?,
+    };
+    let mut attempts = 0;
+    while IMPOSSIBLE.get().is_none() {
         let mut slot = keeper.zygote.lock();
-        let zygote = match &mut *slot {
-            Some(zygote) => zygote,
-            None => match Zygote::begin(&keeper) {
-                Ok(Some(zygote)) => slot.insert(zygote),
-                Ok(None) => continue,
-                Err(LaunchError::RightsMoved) => {
-                    drop(slot);
-                    keeper::retire(&keeper);
-                    continue;
-                }
-                Err(LaunchError::Start(error)) => return Err(error),
-            },
-        };
-        let (pid, pidfd) = match zygote.ask(plan)? {
-            Answer::Born(pid, pidfd) => (pid, pidfd),
-            Answer::Refused(errno) => return Err(StartError::from_errno("clone", errno)),
-            Answer::Gone => {
-                *slot = None;
-                // The end of the socket means that nobody is on the way any more: a child has taken
-                // its seat, or there is none.
-                match seat.pid() {
-                    Some(pid) => (pid, None),
-                    None if last_chance => {
-                        return Err(StartError::Build("the fork server dies at once".into()));
-                    }
-                    None => {
-                        last_chance = true;
-                        continue;
-                    }
+        if slot.is_none() {
+            let mine = my_rights()?;
+            if mine == *keeper.rights() {
+                match Zygote::begin(&keeper) {
+                    Ok(zygote) => *slot = zygote,
+                    Err(LaunchError::RightsMoved) => keeper::retire(&keeper),
+                    Err(LaunchError::Start(error)) => return Err(error),
                 }
             }
-        };
-        keeper.know(pid);
-        let pidfd = pidfd.map_or_else(|| keeper.open_pidfd(pid), Ok);
-        let pidfd = pidfd.map_err(|errno| StartError::from_errno("pidfd_open", errno))?;
-        drop(slot);
-        return Ok(Some(Born {
-            pid,
-            pidfd,
-            keeper,
-            method: StartMethod::ForkServer,
-        }));
+            if slot.is_none() {
+                drop(slot);
+                keeper = keeper::with_rights(&mine)?;
+                continue;
+            }
+        }
+        let zygote = slot.as_mut().expect("it has just been made");
+        match zygote.make(&keeper, order)? {
+            Made::Born(born) => return Ok(Some(born)),
+            Made::OtherRights(mine) => {
+                drop(slot);
+                keeper = keeper::with_rights(&mine)?;
+            }
+            Made::Nothing if attempts == MOST_ATTEMPTS => {
+                *slot = None;
+                return Err(StartError::Build("the fork server dies at once".into()));
+            }
+            Made::Nothing => {
+                *slot = None;
+                attempts += 1;
+            }
+        }
     }
+    Ok(None)
+}
+
+fn my_rights() -> Result<Rights, StartError> {
+    Rights::of_this_thread().map_err(StartError::NoProgram)
 }
 
 impl Zygote {
@@ -134,11 +139,65 @@ impl Zygote {
         self.pid
     }
 
-    fn ask(&mut self, plan: &Plan) -> Result<Answer, StartError> {
+    /// One attempt at an order.
+    fn make(&mut self, keeper: &Arc<Keeper>, order: &Order<'_>) -> Result<Made, StartError> {
+        let Place {
+            seat,
+            briefing,
+            plan,
+        } = order.place()?;
+        if !self.ask(&plan)? {
+            return Ok(Made::Nothing);
+        }
+        // The fork server is at work meanwhile; the child waits for this word before it runs.
+        let rights = my_rights();
+        let fits = rights.as_ref().is_ok_and(|mine| mine == keeper.rights());
+        if fits {
+            briefing.go(Surroundings::of_this_thread().since(&self.birth));
+        }
+        drop(briefing);
+        let (pid, pidfd) = match self.answer() {
+            Answer::Born(pid, pidfd) => (pid, pidfd),
+            Answer::Refused(errno) => return Err(StartError::from_errno("clone", errno)),
+            // Everybody who held the server's end of the socket is gone or settled: the child has
+            // taken its seat, or there is none and never will be.
+            Answer::Gone => match seat.pid() {
+                Some(pid) => (pid, None),
+                None => return Ok(Made::Nothing),
+            },
+        };
+        keeper.know(pid);
+        let member = seat.launched();
+        let pidfd = match pidfd.map_or_else(|| keeper.open_pidfd(pid), Ok) {
+            Ok(pidfd) => pidfd,
+            Err(errno) => {
+                // Nobody could wait for it. Unknown, it is reaped as a stray.
+                kill_unreaped(pid);
+                keeper.forget(pid);
+                return Err(StartError::from_errno("pidfd_open", errno));
+            }
+        };
+        if !fits {
+            let _ = poll::readable(pidfd.as_fd(), Deadline::NEVER);
+            let _ = pidfd.reap();
+            keeper.forget(pid);
+            family::sweep_now(member);
+            return rights.map(Made::OtherRights);
+        }
+        Ok(Made::Born(Born {
+            member,
+            pid,
+            pidfd,
+            keeper: Arc::clone(keeper),
+            method: StartMethod::ForkServer,
+        }))
+    }
+
+    /// Sends the request; `false` if the fork server is gone.
+    fn ask(&mut self, plan: &Plan) -> Result<bool, StartError> {
         let os = |errno| StartError::from_errno("cannot ask for the process", errno);
         let environment = self.changed_environment().map_err(os)?;
-        let changes = Surroundings::of_this_thread().since(&self.birth);
-        let request = Request::new(plan, changes, environment).to_bytes();
+        let request = Request::new(plan, environment).to_bytes();
         let null;
         let [output, error] = match stdio::outputs() {
             Some(outputs) => outputs,
@@ -151,11 +210,10 @@ impl Zygote {
         let mut fds: Vec<BorrowedFd<'_>> = vec![output, error];
         fds.extend(changed.map(|(_, file)| file.as_fd()));
         match self.socket.send(&request, &fds) {
-            Ok(()) => {}
-            Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(Answer::Gone),
-            Err(errno) => return Err(os(errno)),
+            Ok(()) => Ok(true),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
+            Err(errno) => Err(os(errno)),
         }
-        Ok(self.answer())
     }
 
     fn answer(&self) -> Answer {

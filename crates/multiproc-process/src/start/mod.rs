@@ -6,13 +6,17 @@ pub(crate) mod spawn;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use multiproc_shm::family::Seat;
+use multiproc_shm::family::{self, Seat};
+use multiproc_shm::{Object, Outbox};
 use multiproc_sys::child::Signal;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::{image, poll};
+use multiproc_wire::task::TaskRef;
 
-use crate::builder::StartMethod;
+use crate::briefing::Briefing;
+use crate::builder::{Lifetime, StartMethod};
 use crate::child::Born;
+use crate::current;
 use crate::error::StartError;
 use crate::hook;
 use crate::keeper::{Keeper, Launched};
@@ -22,14 +26,55 @@ use crate::request::{Hello, Plan};
 /// run before it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes the process that `plan` describes.
-pub(crate) fn start(plan: &Plan, seat: &Seat, method: StartMethod) -> Result<Born, StartError> {
+/// What is to be started.
+pub(crate) struct Order<'a> {
+    pub(crate) task: TaskRef,
+    pub(crate) argument: &'a Object,
+    pub(crate) outbox: &'a Outbox,
+    pub(crate) name: &'a str,
+    pub(crate) lifetime: Lifetime,
+}
+
+/// A place in the family for one attempt at an order, with everything the child is to find there.
+struct Place {
+    seat: Seat,
+    briefing: Briefing,
+    plan: Plan,
+}
+
+impl Order<'_> {
+    fn place(&self) -> Result<Place, StartError> {
+        let seat = family::reserve(self.name)?;
+        let briefing = Briefing::create()?;
+        for object in [self.argument, self.outbox.object(), briefing.object()] {
+            seat.endow(object)?;
+        }
+        let plan = Plan {
+            member: seat.id(),
+            task: self.task,
+            argument: self.argument.handle(),
+            outbox: self.outbox.object().handle(),
+            briefing: briefing.handle(),
+            name: self.name.to_owned(),
+            parent_name: current::current_process().name().to_owned(),
+            lifetime: self.lifetime,
+        };
+        Ok(Place {
+            seat,
+            briefing,
+            plan,
+        })
+    }
+}
+
+/// Makes the process that `order` describes.
+pub(crate) fn start(order: &Order<'_>, method: StartMethod) -> Result<Born, StartError> {
     match method {
-        StartMethod::ForkServer => match forkserver::start(plan, seat)? {
+        StartMethod::ForkServer => match forkserver::start(order)? {
             Some(born) => Ok(born),
-            None => spawn::start(plan),
+            None => spawn::start(order),
         },
-        StartMethod::Spawn => spawn::start(plan),
+        StartMethod::Spawn => spawn::start(order),
     }
 }
 

@@ -6,14 +6,14 @@ use std::os::fd::AsFd;
 
 use multiproc_sys::child::{Rights, Signal, Surroundings, stdio};
 
-use super::hear;
+use super::{Order, Place, hear};
 use crate::builder::StartMethod;
 use crate::child::Born;
 use crate::error::StartError;
 use crate::keeper::{self, LaunchError};
-use crate::request::{Plan, Request, Role};
+use crate::request::{Request, Role};
 
-pub(crate) fn start(plan: &Plan) -> Result<Born, StartError> {
+pub(crate) fn start(order: &Order<'_>) -> Result<Born, StartError> {
     let rights = Rights::of_this_thread().map_err(StartError::NoProgram)?;
     let (keeper, launched) = loop {
         let keeper = keeper::with_rights(&rights)?;
@@ -23,8 +23,13 @@ pub(crate) fn start(plan: &Plan) -> Result<Born, StartError> {
             Err(LaunchError::Start(error)) => return Err(error),
         }
     };
-    let changes = Surroundings::of_this_thread().since(&launched.birth);
-    let request = Request::new(plan, changes, false).to_bytes();
+    let Place {
+        seat,
+        briefing,
+        plan,
+    } = order.place()?;
+    briefing.go(Surroundings::of_this_thread().since(&launched.birth));
+    let request = Request::new(&plan, false).to_bytes();
     // Queued while the program still loads. An error means that it has ended, which is heard below.
     let null;
     let outputs = match stdio::outputs() {
@@ -42,6 +47,7 @@ pub(crate) fn start(plan: &Plan) -> Result<Born, StartError> {
         return Err(StartError::from_errno("cannot ask for the process", errno));
     }
     Ok(Born {
+        member: seat.launched(),
         pid: launched.pid,
         pidfd: launched.pidfd,
         keeper,

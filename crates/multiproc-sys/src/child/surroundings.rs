@@ -1,7 +1,8 @@
 //! What a child takes over from the thread that starts it, and can be given after its birth.
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::mem;
 
 use nix::errno::Errno;
@@ -42,8 +43,8 @@ pub struct Surroundings {
 pub struct Changes {
     /// Blocked signals. Always set, as the process that is copied blocks all.
     pub mask: u64,
-    /// Ignored signals, as a mask. Always set, as it costs less than to compare.
-    pub ignored: u64,
+    /// Ignored signals, as a mask.
+    pub ignored: Option<u64>,
     /// Niceness.
     pub nice: Option<i32>,
     /// Processors, in the kernel's form; empty for no change.
@@ -72,7 +73,7 @@ impl Surroundings {
         let limits = self.limits.iter().zip(&birth.limits).zip(0..);
         Changes {
             mask: self.mask,
-            ignored: self.ignored,
+            ignored: (self.ignored != birth.ignored).then_some(self.ignored),
             nice: (self.nice != birth.nice).then_some(self.nice),
             affinity: if self.affinity == birth.affinity {
                 Vec::new()
@@ -98,11 +99,13 @@ impl Changes {
     ///
     /// `EPERM`, `EACCES` where this process may not: it has given up rights the starter still has.
     pub fn apply(&self) -> Result<(), Errno> {
-        for signal in INHERITED {
-            let ignore = self.ignored & bit(signal) != 0;
-            // SAFETY: both dispositions are valid for every signal of the list, and no handler of
-            // this process is replaced: it has just begun.
-            unsafe { libc::signal(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL }) };
+        if let Some(ignored) = self.ignored {
+            for signal in INHERITED {
+                let ignore = ignored & bit(signal) != 0;
+                // SAFETY: both dispositions are valid for every signal of the list, and no handler
+                // of this process is replaced: it has just begun.
+                unsafe { libc::signal(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL }) };
+            }
         }
         for &(resource, soft, hard) in &self.limits {
             let limit = libc::rlimit64 {
@@ -222,8 +225,12 @@ fn limit(resource: u32) -> (u64, u64) {
 }
 
 fn oom_score_adj() -> Option<i32> {
-    let text = fs::read_to_string("/proc/self/oom_score_adj").ok()?;
-    text.trim().parse().ok()
+    let mut text = [0; 16];
+    let len = File::open("/proc/self/oom_score_adj")
+        .ok()?
+        .read(&mut text)
+        .ok()?;
+    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
