@@ -472,6 +472,10 @@ impl Core {
         let Some(mut chunk) = self.chunks.remove(&claim.ticket) else {
             return;
         };
+        if let Phase::Over(kind) = &self.phase {
+            // The pool's end killed it.
+            return chunk.fail(kind);
+        }
         if claim.begun > chunk.next {
             let record = Record {
                 ticket: claim.ticket,
@@ -482,9 +486,6 @@ impl Core {
             if chunk.answer(&record, Answer::Failed(lost)) {
                 return;
             }
-        }
-        if let Phase::Over(kind) = &self.phase {
-            return chunk.fail(kind);
         }
         match chunk.begin_later() {
             Ok(()) => self.backlog.push_front(chunk),

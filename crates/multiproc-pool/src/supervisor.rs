@@ -38,7 +38,7 @@ pub(crate) struct Crew {
 
 struct Slots {
     of: Vec<Slot>,
-    /// When starts failed, and why the first of them did.
+    /// When starts failed, and why, since one came up.
     failures: Vec<(Instant, BrokenCause)>,
 }
 
@@ -157,6 +157,7 @@ impl Hub {
         for Exit { slot, pid, status } in exits {
             self.bury(slot, pid, status);
             let mut slots = self.crew.slots.lock();
+            self.forgive(&mut slots);
             let born = match &slots.of[slot] {
                 Slot::Up { born, .. } => *born,
                 _ => Instant::now(),
@@ -247,6 +248,7 @@ impl Hub {
 
     fn start_failed(&self, cause: BrokenCause) {
         let mut slots = self.crew.slots.lock();
+        self.forgive(&mut slots);
         let now = Instant::now();
         slots.failures.retain(|(when, _)| now.duration_since(*when) < FAILURES_WITHIN);
         slots.failures.push((now, cause));
@@ -256,6 +258,20 @@ impl Hub {
         let (_, cause) = slots.failures.swap_remove(0);
         drop(slots);
         self.finish(TaskErrorKind::Broken { cause });
+    }
+
+    /// Forgets failed starts once a later one came up.
+    fn forgive(&self, slots: &mut Slots) {
+        let Some((first, _)) = slots.failures.first() else {
+            return;
+        };
+        let came_up = |(slot, of): (usize, &Slot)| match of {
+            Slot::Up { born, .. } => born > first && self.board.is_ready(slot),
+            _ => false,
+        };
+        if slots.of.iter().enumerate().any(came_up) {
+            slots.failures.clear();
+        }
     }
 
     /// Ends the pool now: workers are killed, open items answered with `kind`.

@@ -3,6 +3,8 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use multiproc_sys::child::{PidFd, Signal};
+
 /// Runs `test` on a thread; after a minute without an end, the whole process fails.
 pub(crate) fn within_a_minute(test: impl FnOnce() + Send + 'static) {
     let minutes = u64::from(chaos()).max(1);
@@ -33,4 +35,43 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(20), "still not: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Numbers that look random, the same for the same seed.
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
+        println!("seed {seed}");
+        Chance(seed)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// Kills a process; one that is gone already is no error.
+pub(crate) fn kill(pid: u32) {
+    if let Ok(process) = PidFd::open(pid) {
+        let _ = process.signal(Signal::Kill);
+    }
+}
+
+/// Ends the calling process as `kill -9` does.
+pub(crate) fn kill_me() -> ! {
+    kill(std::process::id());
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Which of the processes of a finished test are still there.
+pub(crate) fn alive(pids: &[u32]) -> Vec<u32> {
+    let is_there = |pid: &&u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    pids.iter().filter(is_there).copied().collect()
 }
