@@ -1,1 +1,2 @@
-//! The examples beside this file are the content of this package.
+//! The programs beside this file are the content of this package:
+//! `cargo run --release --example NAME`.
