@@ -1,0 +1,52 @@
+//! What the rivals need of the kernel, without a library above it.
+
+use std::io;
+
+/// Forks a child that ends at once, and waits for it.
+pub(crate) fn fork_and_wait() -> io::Result<()> {
+    // SAFETY: fork asks only that the child of a process with threads keeps to async-signal-safe
+    // functions; the child calls `_exit` and nothing else.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => return Err(io::Error::last_os_error()),
+        // SAFETY: `_exit` may be called anywhere; nothing of this process is used after it.
+        0 => unsafe { libc::_exit(0) },
+        _ => {}
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for an int during the call.
+    match unsafe { libc::waitpid(pid, &mut status, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Private memory, touched page by page, in ordinary pages: what a parent with data looks like.
+/// It stays until the process ends.
+pub(crate) fn ballast(mib: usize) -> io::Result<()> {
+    if mib == 0 {
+        return Ok(());
+    }
+    let length = mib << 20;
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
+    let memory = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the range is the mapping just made; the advice changes page sizes, not content.
+    unsafe { libc::madvise(memory, length, libc::MADV_NOHUGEPAGE) };
+    for offset in (0..length).step_by(4096) {
+        // SAFETY: `offset` is below the length of a mapping that is writable and never unmapped.
+        unsafe { memory.cast::<u8>().add(offset).write_volatile(1) };
+    }
+    Ok(())
+}
