@@ -5,7 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+cleanup() {
+    mountpoint -q "$work/small" && umount "$work/small"
+    rm -rf "$work"
+}
+trap cleanup EXIT
 bin=${CARGO_TARGET_DIR:-target}/release/examples
 cargo build --release --locked --package multiproc-examples --examples
 
@@ -69,6 +73,19 @@ ln -s "$work/a/b" "$work/link"
 refused "$work/missing" "$work/copy"
 refused "$work/a" "$work/a/b/copy"
 refused "$work/a" "$work/link/copy"
+
+# A full destination: needs a small filesystem, and so the right to mount one.
+mkdir "$work/small"
+if mount -t tmpfs -o size=2m none "$work/small" 2>/dev/null; then
+    head -c $((8 << 20)) /dev/urandom >"$work/a/large"
+    refused "$work/a" "$work/small/copy"
+    if find "$work/small" -name '*.part' | grep .; then
+        echo "something temporary was left behind"
+        exit 1
+    fi
+else
+    echo "left out: a full destination (mounting is not permitted here)"
+fi
 
 step env TMPDIR="$work" "$bin/folder_copy"
 step "$bin/process_from_function"
