@@ -108,6 +108,7 @@ fn nothing_a_killed_producer_had_put_is_lost() {
         let (mut next, mut expected) = (0, 0);
         for _ in 0..kills(250) {
             let (theirs, word) = (queue.clone(), done.clone());
+            done.words()[0].store(next, Ordering::Release);
             let child = testing::fork(move || produce(&theirs, &word, next));
             let until = Instant::now() + Duration::from_nanos(random.below(1_000_000));
             while Instant::now() < until {
