@@ -101,21 +101,25 @@ impl<T> Queue<T> {
     }
 
     /// How many items it may hold.
+    #[inline]
     pub fn capacity(&self) -> usize {
         (self.ring.state().load(Ordering::Relaxed) & !CLOSED) as usize
     }
 
     /// How many items it holds; others may change that at any time.
+    #[inline]
     pub fn len(&self) -> usize {
         self.ring.len()
     }
 
     /// Whether it holds none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }
 
     /// Whether it holds as many as it may.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.len() >= self.capacity()
     }
@@ -129,6 +133,7 @@ impl<T> Queue<T> {
     }
 
     /// Whether somebody has closed it.
+    #[inline]
     pub fn is_closed(&self) -> bool {
         self.ring.state().load(Ordering::Acquire) & CLOSED != 0
     }
@@ -202,6 +207,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
         }
     }
 
+    #[inline]
     fn fits_inline(&self, len: usize) -> bool {
         len <= INLINE_MAX.min(self.ring.longest_frame())
     }
@@ -245,8 +251,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
         if state & CLOSED != 0 {
             return Err(Refused::Closed);
         }
-        let held = tail.len();
         let capacity = (state & !CLOSED) as usize;
+        let held = tail.len_up_to(capacity);
         if held >= capacity {
             return Err(Refused::Full);
         }
@@ -260,7 +266,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
             Body::Stored(_) => Refused::Full,
         })?;
         drop(tail);
-        self.ring.items().ring();
+        self.ring.items().ring_after_release();
         Ok(())
     }
 
@@ -310,7 +316,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
             // Read before the look: what was put before the close is seen after it.
             let closed = self.is_closed();
             if let Some(frame) = self.pop_now(&mut bytes, deadline)? {
-                self.ring.space().ring();
+                self.ring.space().ring_after_release();
                 return unpack(frame, bytes);
             }
             if closed {
@@ -404,15 +410,13 @@ fn unpack<T: DeserializeOwned + 'static>(frame: Frame, bytes: Vec<u8>) -> Result
 /// One wait: a little spinning while that may help, then sleep.
 struct Waiting {
     sleeper: Sleeper,
-    spins: u32,
+    /// How long the next spin is, until the limit.
+    pauses: u32,
 }
 
 impl Waiting {
     fn new(deadline: Deadline) -> Waiting {
-        Waiting {
-            sleeper: Sleeper::new(deadline),
-            spins: spin_limit(),
-        }
+        Waiting { sleeper: Sleeper::new(deadline), pauses: 1 }
     }
 
     /// Returns when `changed` may have become true.
@@ -420,12 +424,14 @@ impl Waiting {
         if self.sleeper.deadline().has_passed() {
             return Err(Late);
         }
-        while self.spins > 0 {
-            self.spins -= 1;
+        // Longer and longer between looks: each look takes the other side's cache line away from it,
+        // and what it does meanwhile comes over in one go.
+        while self.pauses < spin_limit() {
+            (0..self.pauses).for_each(|_| std::hint::spin_loop());
+            self.pauses *= 2;
             if changed() {
                 return Ok(());
             }
-            std::hint::spin_loop();
         }
         let armed = bell.arm();
         if !changed() && bell.sleep(armed, &mut self.sleeper) == Woken::TimedOut {

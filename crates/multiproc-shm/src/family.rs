@@ -39,6 +39,7 @@ pub fn adopt(fd: OwnedFd) -> Result<(), OpenError> {
 }
 
 /// This process as a member, if it is one.
+#[inline]
 pub fn me() -> Option<MemberId> {
     member::me().ok()
 }

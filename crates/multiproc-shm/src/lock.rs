@@ -135,9 +135,15 @@ impl RawLock {
         mine
     }
 
-    /// Two words for whoever defines what the lock's owner is; written by the owner.
-    pub fn owner(&self) -> [&AtomicU64; 2] {
-        [self.0.owner(), self.0.spare()]
+    /// A word for whoever defines what the lock's owner is; written by the owner, kept at its death.
+    #[inline]
+    pub fn owner(&self) -> &AtomicU64 {
+        self.0.owner()
+    }
+
+    /// The thread that holds it, 0 if none does.
+    pub fn holder(&self) -> u32 {
+        self.0.holder()
     }
 
     /// Whether its owner died and nobody has taken it since.
@@ -158,12 +164,14 @@ impl RawLock {
 
 impl RawGuard<'_> {
     /// Whether the owner before died.
+    #[inline]
     pub fn taken(&self) -> Taken {
         self.taken
     }
 }
 
 impl Drop for RawGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: the guard exists only where `take` succeeded on this thread, and it is not `Send`.
         unsafe { self.lock.0.release() };

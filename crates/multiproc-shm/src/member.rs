@@ -65,6 +65,7 @@ impl MemberId {
     }
 
     /// As one word, for messages. Never 0.
+    #[inline]
     pub fn bits(self) -> u64 {
         self.0
     }
@@ -75,10 +76,12 @@ impl MemberId {
         (id.generation() != 0 && id.index() < MEMBERS).then_some(id)
     }
 
+    #[inline]
     pub(crate) fn index(self) -> u32 {
         self.0 as u32
     }
 
+    #[inline]
     pub(crate) fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }

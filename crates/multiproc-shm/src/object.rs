@@ -186,11 +186,13 @@ impl Object {
     }
 
     /// Its first payload byte. Valid while any clone lives; other processes use it, too.
+    #[inline]
     pub fn payload(&self) -> NonNull<u8> {
         self.0.payload
     }
 
     /// How many payload bytes it has: what was asked for, or more.
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.len
     }
@@ -206,6 +208,7 @@ impl Object {
     }
 
     /// Its kind.
+    #[inline]
     pub fn kind(&self) -> Kind {
         Kind::from_bits(self.0.kind.load(Ordering::Relaxed))
     }
@@ -226,6 +229,7 @@ impl Object {
     /// # Panics
     ///
     /// If the object is a container, which has a layout of its own.
+    #[inline]
     pub fn words(&self) -> &[AtomicU64] {
         let lock = match self.kind() {
             Kind::Plain => 0,

@@ -58,20 +58,24 @@ struct Side {
     lock: RawLock,
 }
 
+/// A bell alone on its cache line: one side reads it often, the other writes it seldom.
+#[repr(C, align(64))]
+struct BellLine(Bell);
+
 #[repr(C, align(64))]
 struct Control {
     capacity: AtomicU64,
-    _room: [u64; 7],
+    state: AtomicU32,
+    _room: [u32; 13],
     tail: Side,
     head: Side,
-    items: Bell,
-    space: Bell,
-    state: AtomicU32,
+    items: BellLine,
+    space: BellLine,
 }
 
 const CONTROL: usize = size_of::<Control>();
 const ALIGN: usize = align_of::<Control>();
-const _: () = assert!(size_of::<Side>() == 64 && CONTROL == 256);
+const _: () = assert!(size_of::<Side>() == 64 && CONTROL == 320);
 
 /// A position: units and frames since the ring was made, both wrapping.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -203,6 +207,7 @@ impl Ring {
     }
 
     /// How many frames are in it.
+    #[inline]
     pub fn len(&self) -> usize {
         let head = Cursor::unpack(self.control().head.cursor.load(Ordering::Acquire));
         let tail = Cursor::unpack(self.control().tail.cursor.load(Ordering::Acquire));
@@ -212,26 +217,31 @@ impl Ring {
     }
 
     /// Whether no frame is in it.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The most bytes one frame can carry; longer ones travel as a parcel.
+    #[inline]
     pub fn longest_frame(&self) -> usize {
         self.capacity as usize / 2 * UNIT - FRAME_HEADER
     }
 
     /// Rung after a push, by whoever wants the takers to know.
+    #[inline]
     pub fn items(&self) -> &Bell {
-        &self.control().items
+        &self.control().items.0
     }
 
     /// Rung after a pop, by whoever wants the pushers to know.
+    #[inline]
     pub fn space(&self) -> &Bell {
-        &self.control().space
+        &self.control().space.0
     }
 
     /// A word for the layer above; 0 in a new ring.
+    #[inline]
     pub fn state(&self) -> &AtomicU32 {
         &self.control().state
     }
@@ -306,23 +316,32 @@ pub struct TailGuard<'a> {
 
 impl TailGuard<'_> {
     /// Whether the pusher before died. Nothing needs repair here; the layer above may know more.
+    #[inline]
     pub fn taken(&self) -> Taken {
         self.guard.taken()
     }
 
     /// Where the next frame goes; compare with [`HeadGuard::position`].
+    #[inline]
     pub fn position(&self) -> u64 {
         self.ring.control().tail.cursor.load(Ordering::Relaxed)
     }
 
-    /// Frames in the ring: exact as to pushes, and takers only make it less.
-    pub fn len(&self) -> usize {
-        self.ring.len()
-    }
-
-    /// Whether the ring is empty.
-    pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+    /// How many frames the ring holds if that may be `limit` or more, else some number below it: looks
+    /// at the other side's cursor only where what it last saw does not settle the question.
+    #[inline]
+    pub fn len_up_to(&self, limit: usize) -> usize {
+        let side = &self.ring.control().tail;
+        let tail = Cursor::unpack(side.cursor.load(Ordering::Relaxed));
+        let held = |head: u64| tail.frames.wrapping_sub(Cursor::unpack(head).frames) as usize;
+        let held_then = held(side.seen.load(Ordering::Relaxed));
+        if held_then < limit {
+            return held_then;
+        }
+        // SYNC POINT ring space
+        let head = self.ring.control().head.cursor.load(Ordering::Acquire);
+        side.seen.store(head, Ordering::Relaxed);
+        held(head)
     }
 
     /// Pushes the bytes of `parts` as one frame, if `spare` references would still fit after it.
@@ -368,6 +387,7 @@ impl TailGuard<'_> {
     /// # Errors
     ///
     /// [`PushError::Full`]; or the arena lock's refusal, as [`PushError::Full`] cannot say more.
+    #[inline]
     pub fn push_parcel(&mut self, parcel: &Object) -> Result<(), PushError> {
         let (at, next) = self.place(REFERENCE_UNITS, 0).ok_or(PushError::Full)?;
         let words = parcel.handle().to_words();
@@ -429,11 +449,13 @@ pub struct HeadGuard<'a> {
 
 impl HeadGuard<'_> {
     /// Whether the taker before died. Nothing needs repair here; the layer above may know more.
+    #[inline]
     pub fn taken(&self) -> Taken {
         self.guard.taken()
     }
 
     /// The position of the next frame: what [`TailGuard::position`] was before it was pushed.
+    #[inline]
     pub fn position(&self) -> u64 {
         self.ring.control().head.cursor.load(Ordering::Relaxed)
     }

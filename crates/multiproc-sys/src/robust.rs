@@ -59,8 +59,7 @@ pub struct Word {
     _unused: u32,
     /// Who holds it, in the terms of the layer above. Written by the owner only.
     owner: AtomicU64,
-    /// For the layer above, under the lock.
-    spare: AtomicU64,
+    _unused2: u64,
     prev: AtomicPtr<Node>,
     /// The list node is this field: the kernel and the C library point here.
     node: Node,
@@ -209,7 +208,7 @@ impl Word {
             state: AtomicU32::new(0),
             _unused: 0,
             owner: AtomicU64::new(0),
-            spare: AtomicU64::new(0),
+            _unused2: 0,
             prev: AtomicPtr::new(ptr::null_mut()),
             node: Node(AtomicPtr::new(ptr::null_mut())),
         }
@@ -328,6 +327,11 @@ impl Word {
         self.state.load(Ordering::Relaxed) & OWNER_DIED != 0
     }
 
+    /// The thread that holds the word, 0 if none does.
+    pub fn holder(&self) -> u32 {
+        self.state.load(Ordering::Relaxed) & TID
+    }
+
     /// Whether the calling thread holds the word.
     pub fn is_mine(&self) -> bool {
         self.state.load(Ordering::Relaxed) & TID == tid()
@@ -339,13 +343,9 @@ impl Word {
     }
 
     /// Who holds the word, in the terms of the layer above; kept after the owner's death.
+    #[inline]
     pub fn owner(&self) -> &AtomicU64 {
         &self.owner
-    }
-
-    /// A word for the layer above, which defines it.
-    pub fn spare(&self) -> &AtomicU64 {
-        &self.spare
     }
 
     #[inline]

@@ -1,26 +1,21 @@
 //! A robust lock that knows who holds it.
 //!
 //! The owner word and its states are `multiproc_sys::robust`, how a thread waits for it is
-//! `multiproc_shm::RawLock`. This file owns the two words beside it that say *who*:
-//!
-//! | word | meaning | who writes, when |
-//! |---|---|---|
-//! | 0 | the owner as a member, 0 = not said | the owner, after it took the lock; 0 before it gives it back |
-//! | 1 | its process id (upper half) and thread id | the owner, before word 0 |
+//! `multiproc_shm::RawLock`. This file owns the word beside it that says *who*: the owner as a
+//! member, 0 = not said. The owner writes it after it took the lock, and 0 before it gives it back.
 //!
 //! # Killed here: survivors see
 //!
 //! | step | survivors see |
 //! |---|---|
-//! | lock taken, word 0 not yet written | `OwnerDied` by an unknown process: better than a wrong name |
-//! | word 0 written | `OwnerDied` with name and pid |
-//! | word 0 cleared, lock not yet given back | `OwnerDied` by an unknown process; what the lock guards is whole |
+//! | lock taken, not yet signed | `OwnerDied` by an unknown process: better than a wrong name |
+//! | signed | `OwnerDied` with name and pid |
+//! | signed off, lock not yet given back | `OwnerDied` by an unknown process; what the lock guards is whole |
 
 use std::sync::atomic::Ordering;
 
 use multiproc_shm::{LockError, MemberId, RawGuard, RawLock, family};
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::robust;
 
 /// A process and thread that holds or held a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,29 +42,22 @@ pub(crate) fn take_over(lock: &RawLock, deadline: Deadline) -> Result<RawGuard<'
 
 #[inline]
 fn sign(lock: &RawLock) {
-    let [member, ids] = lock.owner();
     let me = family::me().map_or(0, MemberId::bits);
-    ids.store(
-        u64::from(std::process::id()) << 32 | u64::from(robust::tid()),
-        Ordering::Relaxed,
-    );
-    member.store(me, Ordering::Relaxed);
+    lock.owner().store(me, Ordering::Relaxed);
 }
 
 /// Before the lock is given back: from now on it was not this owner who died with it.
 #[inline]
 pub(crate) fn sign_off(lock: &RawLock) {
-    lock.owner()[0].store(0, Ordering::Relaxed);
+    lock.owner().store(0, Ordering::Relaxed);
 }
 
 /// Who holds the lock, or held it when it died; `None` if it has not said.
 pub(crate) fn owner(lock: &RawLock) -> Option<Owner> {
-    let [member, ids] = lock.owner().map(|word| word.load(Ordering::Relaxed));
-    let member = MemberId::from_bits(member)?;
-    let name = family::name_of(member).unwrap_or_else(|| String::from("a process that has ended"));
+    let member = MemberId::from_bits(lock.owner().load(Ordering::Relaxed))?;
     Some(Owner {
-        name,
-        pid: (ids >> 32) as u32,
-        tid: ids as u32,
+        name: family::name_of(member).unwrap_or_else(|| String::from("a process that has ended")),
+        pid: family::pid_of(member).unwrap_or(0),
+        tid: lock.holder(),
     })
 }
