@@ -495,7 +495,11 @@ impl HeadGuard<'_> {
             // SAFETY: `read_frame` has checked that the body lies in the ring and before the tail;
             // pushers do not write there until the head cursor moves.
             let bytes = unsafe { std::slice::from_raw_parts(body.as_ptr(), found.len) };
-            buffer.extend_from_slice(bytes);
+            if buffer.capacity() == 0 {
+                *buffer = bytes.to_vec();
+            } else {
+                buffer.extend_from_slice(bytes);
+            }
             // SYNC POINT ring space
             self.ring
                 .control()
