@@ -13,7 +13,7 @@
 //! |---|---|---|---|
 //! | `start` | `ours`, `raw-fork` | `reps`, `ballast` (MiB touched in the parent) | `start_join_p50`, `_p99` (ns) |
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
-//! | `oneway` | `ours`, `crossbeam` (threads) | `size`, `producers`, `consumers`, `ms` | `msgs_per_s`, `mib_per_s` |
+//! | `oneway` | `ours`, `crossbeam` (threads) | `size`, `producers`, `consumers`, `ms`, `split` (1: each side its CPU) | `msgs_per_s`, `mib_per_s` |
 //! | `pool-trivial` | `ours` | `tasks`, `workers` | `seconds`, `us_per_task` |
 //!
 //! The second form runs ours and the rival in turn (A B, B A, ..), each in a fresh process, and

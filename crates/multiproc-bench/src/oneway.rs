@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use multiproc::{Process, Queue};
 
 use crate::args::Args;
-use crate::{Outcome, measure};
+use crate::{Outcome, measure, raw};
 
 /// Messages under way at most.
 const DEPTH: usize = 1024;
@@ -21,6 +21,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         size: args.size("size", 64),
         producers: args.size("producers", 1),
         consumers: args.size("consumers", 1),
+        split: args.number("split", 0) == 1,
     };
     let target = Duration::from_millis(args.number("ms", 400));
     let (messages, time) = match args.imp.as_str() {
@@ -42,9 +43,15 @@ struct Setup {
     size: usize,
     producers: usize,
     consumers: usize,
+    /// Producers on the first CPU, consumers on the second; else where the kernel puts them.
+    split: bool,
 }
 
 impl Setup {
+    fn cpu(&self, cpu: usize) -> Option<usize> {
+        self.split.then_some(cpu)
+    }
+
     /// A batch of `n` is this many messages in all: every producer has an equal share, and every
     /// consumer too.
     fn total(&self, n: u64) -> u64 {
@@ -68,10 +75,11 @@ fn read(message: &[u8]) -> u64 {
 
 // ------------------------------------------------------------------ ours
 
-/// The data queue, orders (how many messages this batch; 0 ends), reports, size of a message.
-type Ends = (Queue<Vec<u8>>, Queue<u64>, Queue<u64>, usize);
+/// The data queue, orders (how many messages this batch; 0 ends), reports, size of a message, CPU.
+type Ends = (Queue<Vec<u8>>, Queue<u64>, Queue<u64>, usize, Option<usize>);
 
-fn produce((data, orders, _, size): Ends) {
+fn produce((data, orders, _, size, cpu): Ends) {
+    raw::pin(cpu);
     while let Ok(count @ 1..) = orders.get() {
         for n in 0..count {
             data.put(written(size, n)).expect("the queue stays open");
@@ -79,7 +87,8 @@ fn produce((data, orders, _, size): Ends) {
     }
 }
 
-fn consume((data, orders, reports, _): Ends) {
+fn consume((data, orders, reports, _, cpu): Ends) {
+    raw::pin(cpu);
     while let Ok(count @ 1..) = orders.get() {
         let mut sum = 0;
         for _ in 0..count {
@@ -93,18 +102,18 @@ fn ours(setup: &Setup, target: Duration) -> Result<(u64, Duration), Box<dyn std:
     let data = Queue::bounded(DEPTH)?;
     let reports = Queue::bounded(setup.consumers)?;
     let mut processes = Vec::new();
-    let mut hire = |function: fn(Ends), count| -> Result<_, Box<dyn std::error::Error>> {
+    let mut hire = |function: fn(Ends), count, cpu| -> Result<_, Box<dyn std::error::Error>> {
         let mut orders = Vec::new();
         for _ in 0..count {
             let own = Queue::bounded(1)?;
-            let ends = (data.clone(), own.clone(), reports.clone(), setup.size);
+            let ends = (data.clone(), own.clone(), reports.clone(), setup.size, cpu);
             processes.push(Process::new(function, ends).start()?);
             orders.push(own);
         }
         Ok(orders)
     };
-    let consumers = hire(consume, setup.consumers)?;
-    let producers = hire(produce, setup.producers)?;
+    let consumers = hire(consume, setup.consumers, setup.cpu(1))?;
+    let producers = hire(produce, setup.producers, setup.cpu(0))?;
     let order = |all: &[Queue<u64>], count| {
         for orders in all {
             orders.put(count).expect("its process takes it");
@@ -137,6 +146,7 @@ fn crossbeam(setup: &Setup, target: Duration) -> (u64, Duration) {
         thread::scope(|scope| {
             for _ in 0..setup.consumers {
                 scope.spawn(|| {
+                    raw::pin(setup.cpu(1));
                     let share = n * setup.producers as u64;
                     let next = || read(&receiver.recv().expect("the sender lives"));
                     black_box((0..share).fold(0, |sum, _| sum ^ next()))
@@ -144,6 +154,7 @@ fn crossbeam(setup: &Setup, target: Duration) -> (u64, Duration) {
             }
             for _ in 0..setup.producers {
                 scope.spawn(|| {
+                    raw::pin(setup.cpu(0));
                     for count in 0..n * setup.consumers as u64 {
                         sender
                             .send(written(setup.size, count))

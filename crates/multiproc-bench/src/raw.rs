@@ -50,3 +50,15 @@ pub(crate) fn ballast(mib: usize) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Keeps the calling thread on one CPU; `None` leaves it to the kernel.
+pub(crate) fn pin(cpu: Option<usize>) {
+    let Some(cpu) = cpu else { return };
+    // SAFETY: all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `CPU_SET` writes inside the set and ignores a number beyond its end.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the set is read during the call, in the size that is given.
+    let refused = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
+    assert_eq!(refused, 0, "no CPU {cpu}: {}", io::Error::last_os_error());
+}

@@ -25,7 +25,7 @@ enum Target {
     AtLeast(f64),
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     start("start + join, idle parent", &["start", "--reps", "300"]),
     start(
         "start + join, 2 GiB touched",
@@ -41,6 +41,10 @@ const CASES: [Case; 8] = [
         target: Target::AtMost(1.8),
     },
     queue("queue 64 B, 1 to 1", &["oneway", "--size", "64"]),
+    queue(
+        "queue 64 B, 1 to 1, split",
+        &["oneway", "--size", "64", "--split", "1"],
+    ),
     queue(
         "queue 64 B, 2 to 2",
         &[
