@@ -118,13 +118,10 @@ struct Collecting<'a>(&'a Hub);
 impl Drop for Collecting<'_> {
     fn drop(&mut self) {
         let hub = self.0;
-        let mut left_alone = false;
-        hub.turn.pass(|| {
-            hub.board.set_unattended(true);
-            left_alone = true;
-        });
-        // Published before the supervisor became responsible, so not announced to it.
-        if left_alone && (hub.has_results() || hub.has_backlog()) {
+        hub.turn.pass(|| hub.board.set_unattended(true));
+        // Nobody waits for what lies in the rings now: the next who waits takes it out. Only a
+        // backlog, or the end of a closed pool, cannot wait so long.
+        if hub.cannot_wait() {
             hub.board.watch().ring();
         }
     }

@@ -23,6 +23,9 @@ use crate::worker::INLINE;
 /// How many bytes of arguments may be on their way, unless the workers would run dry.
 const BYTES_AHEAD: usize = 32 << 20;
 
+/// The most chunks handed in at once.
+const BURST: usize = 32;
+
 /// How a job's items are cut into chunks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Size {
@@ -53,6 +56,10 @@ pub(crate) struct Feed<I> {
     pub(crate) used: usize,
     /// Whether the job goes on without this.
     detached: bool,
+    /// Whether the hub knows that no more will come.
+    ended: bool,
+    /// Made, and about to be handed in.
+    ready: Vec<Chunk>,
     ends: Vec<usize>,
 }
 
@@ -82,37 +89,59 @@ where
             taken: 0,
             used: 0,
             detached: false,
+            ended: false,
+            ready: Vec::new(),
             ends: Vec::new(),
         }
     }
 
     /// Hands in as much as may be on its way.
     pub(crate) fn fill(&mut self) {
-        while self.more && self.fed - self.used < self.most {
-            let state = self.job.lock();
-            let (time, chunks, bytes) = (state.task_time, state.chunks, state.bytes);
-            drop(state);
-            let workers = self.hub.workers();
-            let (size, most) = match self.size {
-                Size::Fixed(size) => (size, chunk::in_flight(size, workers)),
-                Size::Measured if time.is_none() => (1, workers * 2),
-                Size::Measured => {
-                    let size = chunk::size(self.left(), workers, time);
-                    (size, chunk::in_flight(size, workers))
-                }
-            };
-            let enough = bytes > BYTES_AHEAD && chunks >= workers * 2;
-            if chunks >= most || enough {
+        // The first is handed in at once, as a worker may sleep; then more at a time.
+        let mut burst = 1;
+        loop {
+            let (size, room) = self.room();
+            if !self.more || room == 0 {
                 return;
             }
-            self.feed_chunk(size.min(self.most));
+            for _ in 0..room.min(burst) {
+                let before = self.fed;
+                self.make_chunk(size.min(self.most));
+                if !self.more || self.fed - self.used >= self.most || before == self.fed {
+                    break;
+                }
+            }
+            self.hand_in();
+            burst = (burst * 2).min(BURST);
         }
+    }
+
+    /// The size of the next chunk, and how many such may be handed in now.
+    fn room(&self) -> (usize, usize) {
+        if self.fed - self.used >= self.most {
+            return (1, 0);
+        }
+        let state = self.job.lock();
+        let (time, chunks, bytes) = (state.task_time, state.chunks, state.bytes);
+        drop(state);
+        let workers = self.hub.workers();
+        let (size, most) = match self.size {
+            Size::Fixed(size) => (size, chunk::in_flight(size, workers)),
+            Size::Measured if time.is_none() => (1, workers * 2),
+            Size::Measured => {
+                let size = chunk::size(self.left(), workers, time);
+                (size, chunk::in_flight(size, workers))
+            }
+        };
+        let most = if bytes > BYTES_AHEAD { most.min(workers * 2) } else { most };
+        (size, most.saturating_sub(chunks))
     }
 
     /// Hands in everything at once.
     pub(crate) fn fill_all(&mut self, size: usize) {
         while self.more {
-            self.feed_chunk(size);
+            self.make_chunk(size);
+            self.hand_in();
         }
     }
 
@@ -123,52 +152,47 @@ where
         }
     }
 
-    /// Encodes up to `size` items and hands them in.
-    fn feed_chunk(&mut self, size: usize) {
-        let mut parcel = Parcel { bytes: vec![0; HEADER], attachments: Vec::new() };
-        let mut refused = None;
+    /// Encodes up to `size` items.
+    fn make_chunk(&mut self, size: usize) {
+        let mut parcel = empty_parcel();
+        let (first, mut refused) = (self.fed, None);
         self.ends.clear();
-        while self.ends.len() < size {
+        while self.ends.len() < size && parcel.bytes.len() <= chunk::MOST_BYTES {
             let Some(item) = self.items.next() else {
-                self.end();
+                self.more = false;
                 break;
             };
-            if let Err(error) = encode(&item, &mut parcel, self.fed == 0) {
+            if let Err(error) = encode(&item, &mut parcel, first == 0 && self.ends.is_empty()) {
                 refused = Some(error);
                 break;
             }
             self.ends.push(parcel.bytes.len());
-            if parcel.bytes.len() > chunk::MOST_BYTES {
-                break;
-            }
         }
-        if !self.ends.is_empty() {
-            self.hand_in(parcel);
+        let count = self.ends.len();
+        if count > 0 {
+            let timed = matches!(self.size, Size::Measured);
+            let header = header(&self.job, self.function, count as u32, timed);
+            match make_body(header, parcel, &self.ends) {
+                Ok(body) => {
+                    let job = Arc::clone(&self.job);
+                    self.ready.push(Chunk::new(job, first, count as u32, body));
+                    self.fed += count;
+                }
+                Err(kind) => (0..count).for_each(|_| self.answer_next(kind.clone())),
+            }
         }
         if let Some(error) = refused {
             self.answer_next(TaskErrorKind::Encode(error));
         }
     }
 
-    fn hand_in(&mut self, parcel: Parcel) {
-        let count = self.ends.len() as u32;
-        let timed = matches!(self.size, Size::Measured);
-        let header = header(&self.job, self.function, count, timed);
-        let outcome = make_body(header, parcel, &self.ends).and_then(|body| {
-            let chunk = Chunk::new(Arc::clone(&self.job), self.fed, count, body);
-            self.hub.submit(chunk)
-        });
-        match outcome {
-            Ok(()) => self.fed += count as usize,
-            Err(kind) => {
-                for _ in 0..count {
-                    self.answer_next(kind.clone());
-                }
-                if !matches!(kind, TaskErrorKind::NoSpace { .. }) {
-                    self.over = Some(kind);
-                    self.end();
-                }
-            }
+    fn hand_in(&mut self) {
+        if let Err(kind) = self.hub.submit(&mut self.ready) {
+            self.over = Some(kind);
+            self.more = false;
+        }
+        if !self.more {
+            self.end();
         }
     }
 
@@ -189,7 +213,8 @@ where
 impl<I> Feed<I> {
     /// Hands in no more items.
     pub(crate) fn end(&mut self) {
-        if std::mem::take(&mut self.more) {
+        self.more = false;
+        if !std::mem::replace(&mut self.ended, true) {
             self.hub.fed();
         }
     }
@@ -240,6 +265,13 @@ pub(crate) fn header(job: &Job, function: TaskRef, count: u32, timed: bool) -> H
         eager: job.eager,
         timed,
     }
+}
+
+/// A parcel with room for the header.
+pub(crate) fn empty_parcel() -> Parcel {
+    let mut bytes = Vec::with_capacity(HEADER + 48);
+    bytes.resize(HEADER, 0);
+    Parcel { bytes, attachments: Vec::new() }
 }
 
 /// Encodes one item behind what is in `parcel`. The first of a job is checked to be readable.

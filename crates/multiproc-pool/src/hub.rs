@@ -11,22 +11,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use multiproc_process::ExitStatus;
-use multiproc_shm::{CreateError, Frame, Object, OpenError, PushError, Ring, parcel};
+use multiproc_shm::{CreateError, Frame, Object, OpenError, PushError, Ring, TailGuard, parcel};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{DecodeError, EncodeError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::TaskErrorKind;
 use crate::frame;
-use crate::job::{Answer, Job};
+use crate::job::{Answer, Job, State};
 use crate::outcome::{Kind, RECORD, Record, decode_failure};
 use crate::supervisor::Crew;
 use crate::turn::Turn;
 use crate::words::{Board, Claim};
-use crate::worker::{LEAVING, RESULT_RING, ticket_of};
+use crate::worker::{CLOSING, LEAVING, RESULT_RING, ticket_of};
 
 /// The size of the task ring: room for some thousand small chunks.
 const TASK_RING: usize = 256 << 10;
+/// How many records are taken out of a ring before they are looked at.
+const AT_ONCE: usize = 256;
+/// How often to push into a ring that was full, and is empty.
+const ATTEMPTS: u32 = 3;
 /// `b"task"`
 const TASKS_TAG: u32 = u32::from_le_bytes(*b"task");
 /// `b"rslt"`
@@ -48,7 +52,9 @@ pub(crate) struct Hub {
 #[derive(Default)]
 struct Reader {
     ring: Option<Ring>,
-    buffer: Vec<u8>,
+    /// Records just taken out, and where each ends.
+    records: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 /// What changes under the parent's lock.
@@ -83,8 +89,9 @@ pub(crate) struct Chunk {
     next: u32,
     /// The same when it was pushed: where its frame begins.
     start: u32,
-    /// Its length, as the job counts it.
+    /// Its length, as the job counts it, once it does.
     bytes: usize,
+    counted: bool,
 }
 
 /// A chunk's frame, kept in case it must be pushed again.
@@ -99,15 +106,35 @@ impl Chunk {
             Body::Inline(frame) => frame.len(),
             Body::Stored(object) => object.len(),
         };
-        Chunk { job, first, count, body, next: 0, start: 0, bytes }
+        Chunk { job, first, count, body, next: 0, start: 0, bytes, counted: false }
     }
 
-    /// Takes in the outcome of item `item`, unless it has one. `true`: it was the last.
+    /// Takes in records of it. `true`: it is answered to the end.
+    fn take_in<'a>(&mut self, records: impl Iterator<Item = (Record, &'a [u8])>) -> bool {
+        let job = Arc::clone(&self.job);
+        let mut state = job.lock();
+        for (record, body) in records {
+            let answer = match record.kind {
+                Kind::Value => Answer::Value(body),
+                kind => Answer::Failed(decode_failure(kind, body)),
+            };
+            if self.answer_in(&mut state, &record, answer) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes in one outcome, unless the item has one. `true`: the chunk is answered to the end.
     fn answer(&mut self, record: &Record, answer: Answer<'_>) -> bool {
+        let job = Arc::clone(&self.job);
+        self.answer_in(&mut job.lock(), record, answer)
+    }
+
+    fn answer_in(&mut self, state: &mut State, record: &Record, answer: Answer<'_>) -> bool {
         if record.item < self.next || record.item >= self.count {
             return false;
         }
-        let mut state = self.job.lock();
         while self.next < record.item {
             // A worker publishes in order: the record between was damaged.
             let error = DecodeError::new("a task's result", "its record was damaged");
@@ -133,7 +160,9 @@ impl Chunk {
         for item in self.next..self.count {
             state.answer(self.first + item as usize, Answer::Failed(kind.clone()));
         }
-        state.chunk_done(self.bytes);
+        if self.counted {
+            state.chunk_done(self.bytes);
+        }
     }
 
     /// Makes the frame begin with the first unanswered item.
@@ -211,48 +240,56 @@ impl Hub {
         }
     }
 
-    /// Hands in a chunk of a job.
-    pub(crate) fn submit(&self, chunk: Chunk) -> Result<(), TaskErrorKind> {
+    /// Hands in chunks of one job. Those of a pool that is over are answered with why.
+    pub(crate) fn submit(&self, chunks: &mut Vec<Chunk>) -> Result<(), TaskErrorKind> {
+        let Some(job) = chunks.first().map(|first| Arc::clone(&first.job)) else {
+            return Ok(());
+        };
         let mut core = self.core.lock();
         if let Phase::Over(kind) = &core.phase {
-            return Err(kind.clone());
+            let kind = kind.clone();
+            drop(core);
+            chunks.drain(..).for_each(|chunk| chunk.fail(&kind));
+            return Err(kind);
         }
-        let mut state = chunk.job.lock();
-        state.chunks += 1;
-        state.bytes += chunk.bytes;
+        let mut state = job.lock();
+        for chunk in &mut *chunks {
+            chunk.counted = true;
+            state.chunks += 1;
+            state.bytes += chunk.bytes;
+        }
         drop(state);
-        let core = &mut *core;
-        let refused = match core.backlog.is_empty() {
-            true => core.push(&self.tasks, chunk).err(),
-            false => Some(chunk),
-        };
-        match refused {
-            Some(chunk) => {
-                core.backlog.push_back(chunk);
-                self.ask_refill();
-            }
-            None => self.tasks.items().ring(),
-        }
+        core.backlog.extend(chunks.drain(..));
+        self.push_backlog(core);
         Ok(())
     }
 
     /// Pushes as much of the backlog as there is room for.
     pub(crate) fn flush(&self) {
-        let mut core = self.core.lock();
-        if core.backlog.is_empty() {
+        let core = self.core.lock();
+        if !core.backlog.is_empty() {
+            self.push_backlog(core);
+        }
+    }
+
+    fn push_backlog(&self, mut core: MutexGuard<'_, Core>) {
+        // Refused only where this thread holds thousands; then another thread will push.
+        let Ok(mut tail) = self.tasks.tail(Deadline::NEVER) else {
             return;
-        }
-        let mut pushed = 0;
-        while let Some(chunk) = core.backlog.pop_front() {
-            match core.push(&self.tasks, chunk) {
-                Ok(()) => pushed += 1,
-                Err(chunk) => {
-                    core.backlog.push_front(chunk);
-                    self.ask_refill();
-                    break;
-                }
+        };
+        let before = core.backlog.len();
+        for _ in 0..ATTEMPTS {
+            if core.push(&mut tail) {
+                break;
             }
+            self.ask_refill();
+            if !self.tasks.is_empty() {
+                break;
+            }
+            // The workers took everything before they could see the wish.
         }
+        drop(tail);
+        let pushed = before - core.backlog.len();
         drop(core);
         for _ in 0..self.workers().min(pushed) {
             self.tasks.items().ring();
@@ -275,7 +312,7 @@ impl Hub {
 
     /// Takes in all outcomes of one worker.
     pub(crate) fn drain_slot(&self, slot: usize) {
-        let Reader { ring, buffer } = &mut *self.readers[slot].lock();
+        let Reader { ring, records, ends } = &mut *self.readers[slot].lock();
         let Some(ring) = ring.as_ref().filter(|ring| !ring.is_empty()) else {
             return;
         };
@@ -285,20 +322,27 @@ impl Hub {
             return;
         };
         let mut core = self.core.lock();
-        while !head.is_empty() {
-            buffer.clear();
-            match head.pop(buffer) {
-                Ok(Some(Frame::Bytes)) => core.take_in(buffer, None),
-                Ok(Some(Frame::Parcel(stored))) => {
-                    // Damaged, it has no record, and a later record will tell.
-                    let _ = parcel::with_bytes(&stored, |frame, _| {
-                        core.take_in(frame, Some(&stored));
-                    });
+        let mut more = true;
+        while more {
+            let mut stored = None;
+            records.clear();
+            ends.clear();
+            while stored.is_none() && ends.len() < AT_ONCE {
+                match head.pop(records) {
+                    Ok(Some(Frame::Bytes)) => ends.push(records.len()),
+                    Ok(Some(Frame::Parcel(object))) => stored = Some(object),
+                    // The frame is gone; a later record will tell whose it was.
+                    Err(OpenError::Corrupt(_)) => {}
+                    // No more; or no memory to take it, so it stays for the next time.
+                    Ok(None) | Err(_) => {
+                        more = false;
+                        break;
+                    }
                 }
-                Ok(None) => break,
-                Err(OpenError::Corrupt(_)) => {}
-                // No memory to take it: it stays for the next time.
-                Err(_) => break,
+            }
+            core.take_in(records, ends);
+            if let Some(object) = stored {
+                core.take_in_stored(object);
             }
         }
         let done = core.is_done();
@@ -347,6 +391,10 @@ impl Hub {
             core.phase = Phase::Closed;
         }
         drop(core);
+        // Workers that go idle from now on tell the supervisor, and those idle now have been seen
+        // by it.
+        let state = self.tasks.state();
+        let _ = state.compare_exchange(0, CLOSING, Ordering::AcqRel, Ordering::Relaxed);
         self.board.watch().ring();
     }
 
@@ -383,7 +431,8 @@ impl Hub {
 
     /// Lets the workers go once a closed pool has nothing left to do.
     pub(crate) fn let_go_if_done(&self) {
-        if self.core.lock().is_done() && self.tasks.state().swap(LEAVING, Ordering::AcqRel) == 0 {
+        let leaving = || self.tasks.state().swap(LEAVING, Ordering::AcqRel) == LEAVING;
+        if self.core.lock().is_done() && !leaving() {
             self.tasks.items().ring_all();
         }
     }
@@ -403,9 +452,11 @@ impl Hub {
         self.board.ask_refill((self.tasks.len() / 2).max(1));
     }
 
-    /// Whether tasks wait in the parent.
-    pub(crate) fn has_backlog(&self) -> bool {
-        !self.core.lock().backlog.is_empty()
+    /// Whether results must be taken out though nobody waits for one: tasks wait in the parent, or
+    /// the end.
+    pub(crate) fn cannot_wait(&self) -> bool {
+        let core = self.core.lock();
+        !core.backlog.is_empty() || !matches!(core.phase, Phase::Open)
     }
 }
 
@@ -418,53 +469,80 @@ impl Core {
             && self.backlog.is_empty()
     }
 
-    /// Step 2. `Err`: no room now.
-    fn push(&mut self, tasks: &Ring, chunk: Chunk) -> Result<(), Chunk> {
-        let Ok(mut tail) = tasks.tail(Deadline::NEVER) else {
-            return Err(chunk);
-        };
-        loop {
-            let place = match self.chunks.entry(ticket_of(tail.position())) {
-                Entry::Vacant(place) => place,
-                // Tickets go round after 2^32 pushes; one that a worker has held so long is
-                // skipped by a frame without content.
-                Entry::Occupied(_) => match tail.push(&[], 0) {
-                    Ok(()) => continue,
-                    Err(_) => return Err(chunk),
-                },
-            };
+    /// Step 2, for the backlog. `false`: there is no room for all of it.
+    fn push(&mut self, tail: &mut TailGuard<'_>) -> bool {
+        while let Some(chunk) = self.backlog.front() {
+            let ticket = ticket_of(tail.position());
+            // Tickets go round after 2^32 pushes; one that a worker has held so long is skipped by
+            // a frame without content.
+            let taken = self.chunks.contains_key(&ticket);
             let pushed = match &chunk.body {
+                _ if taken => tail.push(&[], 0),
                 Body::Inline(frame) => tail.push(&[frame], 0),
                 Body::Stored(object) => tail.push_parcel(object),
             };
             debug_assert_ne!(pushed, Err(PushError::TooLong), "longer frames are stored");
-            return match pushed {
-                Ok(()) => {
-                    place.insert(chunk);
-                    Ok(())
-                }
-                Err(_) => Err(chunk),
+            if pushed.is_err() {
+                return false;
+            }
+            if !taken && let Some(chunk) = self.backlog.pop_front() {
+                self.chunks.insert(ticket, chunk);
+            }
+        }
+        true
+    }
+
+    /// Step 12, for records that stood in a ring.
+    fn take_in(&mut self, records: &[u8], ends: &[usize]) {
+        let mut start = 0;
+        let mut frames = ends.iter().map(|&end| {
+            let frame = &records[start..end];
+            start = end;
+            Record::from_bytes(frame).map(|record| (record, &frame[RECORD..]))
+        });
+        let mut next = frames.next();
+        while let Some(first) = next {
+            let Some((record, _)) = first else {
+                next = frames.next();
+                continue;
             };
+            // A worker publishes a whole chunk in a row: one look-up and one lock for all of it.
+            let ticket = record.ticket;
+            let mut run = std::iter::from_fn(|| {
+                let same = next.flatten().filter(|(record, _)| record.ticket == ticket);
+                if same.is_some() {
+                    next = frames.next();
+                }
+                same
+            });
+            match self.chunks.entry(ticket) {
+                Entry::Vacant(_) => run.for_each(drop),
+                Entry::Occupied(mut chunk) => {
+                    if chunk.get_mut().take_in(&mut run) {
+                        chunk.remove();
+                    }
+                    run.for_each(drop);
+                }
+            }
         }
     }
 
-    /// Step 12: a record, in the ring or in the parcel `stored`.
-    fn take_in(&mut self, frame: &[u8], stored: Option<&Object>) {
-        let Some(record) = Record::from_bytes(frame) else {
-            return;
-        };
-        let Entry::Occupied(mut chunk) = self.chunks.entry(record.ticket) else {
-            return;
-        };
-        let body = &frame[RECORD..];
-        let answer = match (record.kind, stored) {
-            (Kind::Value, None) => Answer::Value(body),
-            (Kind::Value, Some(object)) => Answer::Stored(object.clone()),
-            (kind, _) => Answer::Failed(decode_failure(kind, body)),
-        };
-        if chunk.get_mut().answer(&record, answer) {
-            chunk.remove();
-        }
+    /// Step 12, for a record in a parcel. A damaged one says nothing, and a later record will tell.
+    fn take_in_stored(&mut self, stored: Object) {
+        let _ = parcel::with_bytes(&stored, |frame, _| {
+            let Some(record) = Record::from_bytes(frame) else {
+                return;
+            };
+            let answer = match record.kind {
+                Kind::Value => Answer::Stored(stored.clone()),
+                kind => Answer::Failed(decode_failure(kind, &frame[RECORD..])),
+            };
+            if let Entry::Occupied(mut chunk) = self.chunks.entry(record.ticket)
+                && chunk.get_mut().answer(&record, answer)
+            {
+                chunk.remove();
+            }
+        });
     }
 
     /// A dead worker's chunk, drained: the item it had begun is lost, the rest is next in line.

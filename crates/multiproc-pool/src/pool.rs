@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use multiproc_sys::clock::Deadline;
-use multiproc_wire::Parcel;
 use multiproc_wire::task::TaskRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +13,6 @@ use crate::builder::PoolBuilder;
 use crate::chunk;
 use crate::error::{BuildError, PoolJoinError, TaskError, TaskErrorKind};
 use crate::feed::{self, Feed, Size};
-use crate::frame::HEADER;
 use crate::hub::{Chunk, Hub, Phase};
 use crate::imap::{Imap, ImapUnordered};
 use crate::job::{Batch, Job};
@@ -140,11 +138,11 @@ impl Pool {
         A: Serialize + DeserializeOwned + 'static,
     {
         let job = self.hub.open_job(true, false)?;
-        let mut parcel = Parcel { bytes: vec![0; HEADER], attachments: Vec::new() };
+        let mut parcel = feed::empty_parcel();
         feed::encode(argument, &mut parcel, true).map_err(TaskErrorKind::Encode)?;
         let header = feed::header(&job, task, 1, false);
         let body = feed::make_body(header, parcel, &[])?;
-        self.hub.submit(Chunk::new(Arc::clone(&job), 0, 1, body))?;
+        self.hub.submit(&mut vec![Chunk::new(Arc::clone(&job), 0, 1, body)])?;
         Ok(job)
     }
 

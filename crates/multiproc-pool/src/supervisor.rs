@@ -148,7 +148,7 @@ impl Hub {
     }
 
     fn has_work(&self) -> bool {
-        let unheard = || self.turn.is_free() && self.has_results();
+        let unheard = || self.turn.is_free() && self.has_results() && self.cannot_wait();
         !self.crew.exits.lock().is_empty() || unheard() || self.may_let_go()
     }
 

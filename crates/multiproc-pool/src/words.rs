@@ -100,9 +100,8 @@ impl Board {
         fence(Ordering::SeqCst);
     }
 
-    /// After a push: wakes the collecting thread if it sleeps. `false`: nobody collects, so the
-    /// result is still unannounced.
-    #[must_use = "an unannounced result must be announced before the worker goes idle"]
+    /// After a push: wakes the collecting thread if it sleeps. `false`: nobody collects, which matters
+    /// only where room or tasks run out.
     pub(crate) fn announce_to_collector(&self) -> bool {
         // SYNC POINT bell, SYNC POINT turn
         fence(Ordering::SeqCst);
@@ -120,10 +119,14 @@ impl Board {
     pub(crate) fn ask_refill(&self, frames: usize) {
         let frames = u32::try_from(frames).unwrap_or(u32::MAX);
         self.half(REFILL).store(frames, Ordering::Relaxed);
+        // SYNC POINT refill
+        fence(Ordering::SeqCst);
     }
 
     /// Whether the parent asked for a bell at `frames` frames. Says so once.
     pub(crate) fn wants_refill(&self, frames: usize) -> bool {
+        // SYNC POINT refill: the parent stores its wish, fences, and looks at the ring.
+        fence(Ordering::SeqCst);
         let refill = self.half(REFILL);
         frames < refill.load(Ordering::Relaxed) as usize && refill.swap(0, Ordering::Relaxed) != 0
     }
@@ -264,7 +267,7 @@ mod tests {
     fn a_rung_alarm_does_not_sleep() {
         let board = Board::create(1).unwrap();
         board.bell().arm();
-        assert!(board.announce_to_collector());
+        assert!(board.announce_to_collector(), "somebody was there");
         let woken = board.bell().sleep(&mut Sleeper::new(multiproc_sys::clock::Deadline::NEVER));
         assert_eq!(woken, Woken::Changed);
     }

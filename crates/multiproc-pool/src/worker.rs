@@ -28,8 +28,9 @@ const KEPT: usize = 1 << 20;
 /// How often to let others run before going to sleep.
 const YIELDS: u32 = 4;
 
-/// What the task ring's state says.
-pub(crate) const LEAVING: u32 = 1;
+/// What the task ring's state says: tasks may come for ever (0), no new ones will come, go.
+pub(crate) const CLOSING: u32 = 1;
+pub(crate) const LEAVING: u32 = 2;
 
 /// A worker's argument.
 #[derive(Debug, Serialize, Deserialize)]
@@ -83,7 +84,7 @@ struct Worker<'a> {
     function: Option<(TaskRef, Result<Task, FunctionError>)>,
     /// The job of the last chunk.
     job: u64,
-    /// Bytes of results nobody has been told of.
+    /// Bytes of results since somebody was told.
     unannounced: usize,
 }
 
@@ -126,11 +127,14 @@ impl Worker<'_> {
             if let Popped::Chunk { ticket, parcel } = self.pop(frame)? {
                 return Some((ticket, parcel));
             }
-            self.announce();
-            if self.tasks.state().load(Ordering::Acquire) == LEAVING {
-                return None;
+            let state = self.tasks.state().load(Ordering::Acquire);
+            match state {
+                LEAVING => return None,
+                // The parent lets go when it has seen every result.
+                CLOSING => self.announce(),
+                _ => self.tell_collector(),
             }
-            self.wait_for_tasks();
+            self.wait_for_tasks(state);
         }
     }
 
@@ -166,7 +170,8 @@ impl Worker<'_> {
         Some(Popped::Chunk { ticket, parcel })
     }
 
-    fn wait_for_tasks(&self) {
+    /// Sleeps until there may be a task, or another state than `seen`.
+    fn wait_for_tasks(&self, seen: u32) {
         for _ in 0..YIELDS {
             std::thread::yield_now();
             if !self.tasks.is_empty() {
@@ -175,8 +180,9 @@ impl Worker<'_> {
         }
         let bell = self.tasks.items();
         let armed = bell.arm();
-        let leaving = self.tasks.state().load(Ordering::Acquire) == LEAVING;
-        if self.tasks.is_empty() && !leaving {
+        // SYNC POINT close: our results were pushed before `arm`, which fences; the parent changes the
+        // state, then looks for results.
+        if self.tasks.is_empty() && self.tasks.state().load(Ordering::Acquire) == seen {
             let _ = bell.sleep(armed, &mut Sleeper::new(Deadline::NEVER));
         }
     }
@@ -187,12 +193,11 @@ impl Worker<'_> {
             return;
         };
         if self.board.wants_refill(self.tasks.len()) {
-            self.unannounced = 0;
-            self.board.announce();
+            self.announce();
         }
         if header.job != self.job {
             // A long task of this job must not hide finished results of the last one.
-            self.announce();
+            self.tell_collector();
             self.job = header.job;
         }
         let task = self.resolve(TaskRef::from_words(header.function));
@@ -214,12 +219,10 @@ impl Worker<'_> {
             };
             self.publish(Place { ticket, item, took }, failure, &task);
             self.unannounced += self.reply.bytes.len();
-            if header.eager {
-                if self.board.announce_to_collector() {
-                    self.unannounced = 0;
-                }
-            } else if self.unannounced > RING_HALF {
+            if self.unannounced > RING_HALF {
                 self.announce();
+            } else if header.eager {
+                self.board.announce_to_collector();
             }
         }
     }
@@ -329,11 +332,16 @@ impl Worker<'_> {
         pushed.is_ok()
     }
 
-    /// Step 11.
+    /// Step 11, where the parent must do something whether anybody waits or not.
     fn announce(&mut self) {
-        if self.unannounced > 0 {
+        self.unannounced = 0;
+        self.board.announce();
+    }
+
+    /// Step 11, where it matters only to those who wait.
+    fn tell_collector(&mut self) {
+        if self.unannounced > 0 && self.board.announce_to_collector() {
             self.unannounced = 0;
-            self.board.announce();
         }
     }
 }
