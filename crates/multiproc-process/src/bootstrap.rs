@@ -16,7 +16,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use multiproc_shm::{Outbox, family, parcel};
+use multiproc_shm::{Handle, Outbox, family, parcel};
 use multiproc_sys::Errno;
 use multiproc_sys::child::{
     Side, block_all_signals, can_clone, inherited, lifetime, set_name, sibling, stdio,
@@ -27,10 +27,11 @@ use multiproc_sys::image::{self, Identity};
 use multiproc_sys::memory;
 use multiproc_sys::socket::{self, Socket};
 use multiproc_wire::Parcel;
+use multiproc_wire::task::TaskRef;
 
 use crate::builder::Lifetime;
 use crate::request::{Boot, Hello, MOST_BYTES, Reply, Request, Role, environment_from_bytes};
-use crate::{briefing, current, guard, outcome};
+use crate::{current, guard, outcome};
 
 /// Names the boot record: `<descriptor>:<nonce>`. Never part of an environment user code sees.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
@@ -213,10 +214,11 @@ fn zygote(socket: &Socket, parent: u32) -> ! {
             Ok(got) if !got.is_end() => got,
             _ => lifetime::exit_now(0),
         };
-        let sent = if got.truncated {
-            socket.send(&Reply::Refused(Errno::EMFILE).to_bytes(), &[])
-        } else {
-            copy(socket, parent, &buffer[..got.len], got.fds)
+        // Read here, where it is warm: what the copy need not touch is not faulted in there.
+        let request = Request::from_bytes(&buffer[..got.len]);
+        let sent = match request.filter(|_| !got.truncated) {
+            Some(request) => copy(socket, parent, request, got.fds),
+            None => socket.send(&Reply::Refused(Errno::EMFILE).to_bytes(), &[]),
         };
         if sent.is_err() {
             lifetime::exit_now(0);
@@ -236,14 +238,14 @@ fn warm_up() {
     });
 }
 
-fn copy(socket: &Socket, parent: u32, packet: &[u8], fds: Vec<OwnedFd>) -> Result<(), Errno> {
+fn copy(socket: &Socket, parent: u32, request: Request, fds: Vec<OwnedFd>) -> Result<(), Errno> {
     // SAFETY: this process has one thread, made no other, and holds no lock here. (An initialiser
     // that made a thread has it here and not in the copies; its locks are its own business, as they
     // are after a fork.)
     let side = unsafe { sibling() };
     match side {
         // The copy keeps its end of the socket until it has its seat: see `become_child`.
-        Ok(Side::Copy) => become_child(packet, fds, parent, || {
+        Ok(Side::Copy) => become_child(request, fds, parent, || {
             // SAFETY: the copy has its own descriptor table, in which nobody uses the socket any
             // more: this function does not return in the copy.
             drop(unsafe { OwnedFd::from_raw_fd(socket.as_fd().as_raw_fd()) });
@@ -274,13 +276,15 @@ fn spawned(socket: Socket, parent: u32) -> ! {
         Ok(got) if !got.is_end() && !got.truncated => got,
         _ => lifetime::exit_now(FAILED),
     };
-    become_child(&buffer[..got.len], got.fds, parent, || drop(socket));
+    match Request::from_bytes(&buffer[..got.len]) {
+        Some(request) => become_child(request, got.fds, parent, || drop(socket)),
+        None => lifetime::exit_now(FAILED),
+    }
 }
 
 /// The one way in which every process becomes a child, whatever it was before.
-fn become_child(packet: &[u8], fds: Vec<OwnedFd>, parent: u32, settled: impl FnOnce()) -> ! {
-    let request = Request::from_bytes(packet);
-    let Some((request, member)) = request.and_then(|r| r.member().map(|member| (r, member))) else {
+fn become_child(request: Request, fds: Vec<OwnedFd>, parent: u32, settled: impl FnOnce()) -> ! {
+    let Some(member) = request.member() else {
         lifetime::exit_now(FAILED);
     };
     let bound = match request.lifetime {
@@ -292,16 +296,20 @@ fn become_child(packet: &[u8], fds: Vec<OwnedFd>, parent: u32, settled: impl FnO
     }
     // Only now: the starter takes the end of the socket for the end of all uncertainty.
     settled();
-    let ready = prepare(&request, &fds, parent);
+    let ready = prepare(&request, &fds);
     drop(fds);
     let daemon = request.lifetime == Lifetime::Daemon;
-    let (name, parent_name) = (request.name.clone(), request.parent_name.clone());
-    current::become_child(name, daemon, parent, parent_name);
-    process::exit(run(&request, ready));
+    let task = Call {
+        task: request.task(),
+        argument: request.argument(),
+        outbox: request.outbox(),
+    };
+    current::become_child(request.name, daemon, parent, request.parent_name);
+    process::exit(run(&task, ready));
 }
 
-/// Takes over the starter's surroundings. Ends the process if the starter does not want it any more.
-fn prepare(request: &Request, fds: &[OwnedFd], parent: u32) -> Result<(), String> {
+/// Takes over the starter's surroundings.
+fn prepare(request: &Request, fds: &[OwnedFd]) -> Result<(), String> {
     set_name(&request.name);
     let [output, error, rest @ ..] = fds else {
         return Err("the standard streams did not arrive".into());
@@ -316,14 +324,8 @@ fn prepare(request: &Request, fds: &[OwnedFd], parent: u32) -> Result<(), String
         let bytes = bytes.map_err(|errno| format!("cannot read the environment: {errno}"))?;
         set_environment(&bytes);
     }
-    let briefing = family::claim(request.briefing());
-    let changes = briefing.and_then(|briefing| briefing::read(briefing, parent));
-    match changes.map_err(|error| format!("the briefing: {error}"))? {
-        Some(changes) => changes
-            .apply()
-            .map_err(|errno| format!("cannot take over the starter's surroundings: {errno}")),
-        None => lifetime::exit_now(0),
-    }
+    let changed = request.changes().apply();
+    changed.map_err(|errno| format!("cannot take over the starter's surroundings: {errno}"))
 }
 
 fn set_environment(bytes: &[u8]) {
@@ -342,9 +344,16 @@ fn set_environment(bytes: &[u8]) {
     }
 }
 
+/// What a child is for.
+struct Call {
+    task: TaskRef,
+    argument: Handle,
+    outbox: Handle,
+}
+
 /// Runs the task and leaves what it came to in the outbox; the exit code.
-fn run(request: &Request, ready: Result<(), String>) -> i32 {
-    let outbox = match family::claim(request.outbox()).and_then(Outbox::from_object) {
+fn run(request: &Call, ready: Result<(), String>) -> i32 {
+    let outbox = match family::claim(request.outbox).and_then(Outbox::from_object) {
         Ok(outbox) => outbox,
         Err(error) => {
             eprintln!("multiproc: the place for the result is gone: {error}");
@@ -367,12 +376,12 @@ fn run(request: &Request, ready: Result<(), String>) -> i32 {
     }
 }
 
-fn call(request: &Request) -> (Parcel, i32) {
-    let argument = match family::claim(request.argument()) {
+fn call(request: &Call) -> (Parcel, i32) {
+    let argument = match family::claim(request.argument) {
         Ok(argument) => argument,
         Err(error) => return (outcome::failed(&format!("the argument: {error}")), FAILED),
     };
-    let task = match request.task().resolve() {
+    let task = match request.task.resolve() {
         Ok(task) => task,
         Err(error) => return (outcome::failed(&error.to_string()), FAILED),
     };

@@ -14,19 +14,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use multiproc_shm::family;
 use multiproc_sys::child::{
     self as sys_child, ExecError, PidFd, Rights, SelfExec, Surroundings, block_all_signals,
+    shares_directory,
 };
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory;
 use multiproc_sys::poll::{Bell, Watch};
 use multiproc_sys::random;
+use multiproc_sys::robust;
 use multiproc_sys::socket::{self, Socket};
 use multiproc_sys::{Errno, child::Exit};
 use parking_lot::Mutex;
@@ -37,8 +39,7 @@ use crate::error::StartError;
 use crate::request::{Boot, Role};
 use crate::start::forkserver::Zygote;
 
-/// The keepers of this process: one, unless its threads' rights differ or have changed. The one used
-/// last is the last.
+/// The keepers of this process: one, unless its threads' rights differ or have changed.
 static KEEPERS: Mutex<Vec<Arc<Keeper>>> = Mutex::new(Vec::new());
 
 /// Tokens of the watch: this one, fork servers above [`ZYGOTES`], children below.
@@ -53,6 +54,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Keeper {
     /// Those of its thread when it was made.
     rights: Rights,
+    /// Its thread.
+    tid: OnceLock<u32>,
     watch: Watch,
     /// Rung after `jobs` got one.
     bell: Bell,
@@ -95,10 +98,8 @@ impl From<StartError> for LaunchError {
 /// The keeper whose children have `rights`, those of the calling thread.
 pub(crate) fn with_rights(rights: &Rights) -> Result<Arc<Keeper>, StartError> {
     let mut keepers = KEEPERS.lock();
-    if let Some(index) = keepers.iter().position(|keeper| keeper.rights == *rights) {
-        let keeper = keepers.remove(index);
-        keepers.push(Arc::clone(&keeper));
-        return Ok(keeper);
+    if let Some(keeper) = keepers.iter().find(|keeper| keeper.fits(rights)) {
+        return Ok(Arc::clone(keeper));
     }
     let keeper = Keeper::begin(rights.clone())?;
     // A program that gives up rights means that no process of its keeps them, not even one that
@@ -106,11 +107,6 @@ pub(crate) fn with_rights(rights: &Rights) -> Result<Arc<Keeper>, StartError> {
     end_zygotes(&keepers);
     keepers.push(Arc::clone(&keeper));
     Ok(keeper)
-}
-
-/// The keeper used last: most often the only one.
-pub(crate) fn latest() -> Option<Arc<Keeper>> {
-    KEEPERS.lock().last().map(Arc::clone)
 }
 
 /// Finds no more children for `keeper`, whose thread has other rights than it began with. Its thread
@@ -143,6 +139,7 @@ impl Keeper {
         let os = |errno| StartError::from_errno("cannot make the keeper of processes", errno);
         let keeper = Arc::new(Keeper {
             rights,
+            tid: OnceLock::new(),
             watch: Watch::new().map_err(os)?,
             bell: Bell::new().map_err(os)?,
             jobs: Mutex::new(Vec::new()),
@@ -159,6 +156,7 @@ impl Keeper {
             .stack_size(STACK)
             .spawn(move || other.run())
             .map_err(|error| os(error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw)))?;
+        let _ = keeper.tid.set(keeper.on_thread(robust::tid));
         Ok(keeper)
     }
 
@@ -210,9 +208,10 @@ impl Keeper {
         wait.recv().expect("the keeper's thread never ends")
     }
 
-    /// Those its children have.
-    pub(crate) fn rights(&self) -> &Rights {
-        &self.rights
+    /// Whether its children would have `rights`, those of the calling thread, and begin in the
+    /// directory that thread is in.
+    fn fits(&self, rights: &Rights) -> bool {
+        self.rights == *rights && self.tid.get().is_some_and(|&tid| shares_directory(tid))
     }
 
     pub(crate) fn watch(&self) -> &Watch {

@@ -2,7 +2,6 @@
 #![deny(unsafe_code)]
 
 mod bootstrap;
-mod briefing;
 mod builder;
 mod child;
 mod current;

@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use multiproc_shm::{Handle, MemberId};
 use multiproc_sys::Errno;
+use multiproc_sys::child::Changes;
 use multiproc_sys::image::Identity;
 use multiproc_wire::codec;
 use multiproc_wire::task::TaskRef;
@@ -29,12 +30,27 @@ pub(crate) struct Request {
     task: TaskRef,
     argument: [u64; 3],
     outbox: [u64; 3],
-    briefing: [u64; 3],
     pub(crate) name: String,
     pub(crate) parent_name: String,
     pub(crate) lifetime: Lifetime,
     pub(crate) environment: bool,
+    changes: WireChanges,
 }
+
+/// [`Changes`] with the traits for the wire.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(remote = "Changes")]
+struct ChangesForm {
+    mask: u64,
+    ignored: Option<u64>,
+    nice: Option<i32>,
+    affinity: Vec<u8>,
+    limits: Vec<(u32, u64, u64)>,
+    oom_score_adj: Option<i32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WireChanges(#[serde(with = "ChangesForm")] Changes);
 
 /// The parts of a request that do not depend on how the child comes about.
 #[derive(Clone, Debug)]
@@ -43,24 +59,23 @@ pub(crate) struct Plan {
     pub(crate) task: TaskRef,
     pub(crate) argument: Handle,
     pub(crate) outbox: Handle,
-    pub(crate) briefing: Handle,
     pub(crate) name: String,
     pub(crate) parent_name: String,
     pub(crate) lifetime: Lifetime,
 }
 
 impl Request {
-    pub(crate) fn new(plan: &Plan, environment: bool) -> Request {
+    pub(crate) fn new(plan: &Plan, changes: Changes, environment: bool) -> Request {
         Request {
             member: plan.member.bits(),
             task: plan.task,
             argument: plan.argument.to_words(),
             outbox: plan.outbox.to_words(),
-            briefing: plan.briefing.to_words(),
             name: plan.name.clone(),
             parent_name: plan.parent_name.clone(),
             lifetime: plan.lifetime,
             environment,
+            changes: WireChanges(changes),
         }
     }
 
@@ -88,8 +103,8 @@ impl Request {
         Handle::from_words(self.outbox)
     }
 
-    pub(crate) fn briefing(&self) -> Handle {
-        Handle::from_words(self.briefing)
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes.0
     }
 }
 

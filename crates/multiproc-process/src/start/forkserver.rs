@@ -55,61 +55,31 @@ enum Answer {
     Gone,
 }
 
-/// What became of an attempt.
-enum Made {
-    Born(Born),
-    /// Nothing: the starter's rights are these, not the fork server's.
-    OtherRights(Rights),
-    /// Nothing: the fork server is gone.
-    Nothing,
-}
-
 /// Starts by fork server; `None` where there cannot be one.
 pub(crate) fn start(order: &Order<'_>) -> Result<Option<Born>, StartError> {
-    let mut keeper = match keeper::latest() {
-        Some(keeper) => keeper,
-        None => keeper::with_rights(&my_rights()?)?,
-    };
+    let rights = Rights::of_this_thread().map_err(StartError::NoProgram)?;
     let mut attempts = 0;
     while IMPOSSIBLE.get().is_none() {
+        let keeper = keeper::with_rights(&rights)?;
         let mut slot = keeper.zygote.lock();
         if slot.is_none() {
-            let mine = my_rights()?;
-            if mine == *keeper.rights() {
-                match Zygote::begin(&keeper) {
-                    Ok(zygote) => *slot = zygote,
-                    Err(LaunchError::RightsMoved) => keeper::retire(&keeper),
-                    Err(LaunchError::Start(error)) => return Err(error),
-                }
-            }
-            if slot.is_none() {
-                drop(slot);
-                keeper = keeper::with_rights(&mine)?;
-                continue;
+            match Zygote::begin(&keeper) {
+                Ok(zygote) => *slot = zygote,
+                Err(LaunchError::RightsMoved) => keeper::retire(&keeper),
+                Err(LaunchError::Start(error)) => return Err(error),
             }
         }
-        let zygote = slot.as_mut().expect("it has just been made");
-        match zygote.make(&keeper, order)? {
-            Made::Born(born) => return Ok(Some(born)),
-            Made::OtherRights(mine) => {
-                drop(slot);
-                keeper = keeper::with_rights(&mine)?;
-            }
-            Made::Nothing if attempts == MOST_ATTEMPTS => {
-                *slot = None;
-                return Err(StartError::Build("the fork server dies at once".into()));
-            }
-            Made::Nothing => {
-                *slot = None;
-                attempts += 1;
-            }
+        let Some(zygote) = &mut *slot else { continue };
+        if let Some(born) = zygote.make(&keeper, order)? {
+            return Ok(Some(born));
+        }
+        *slot = None;
+        attempts += 1;
+        if attempts > MOST_ATTEMPTS {
+            return Err(StartError::Build("the fork server dies at once".into()));
         }
     }
     Ok(None)
-}
-
-fn my_rights() -> Result<Rights, StartError> {
-    Rights::of_this_thread().map_err(StartError::NoProgram)
 }
 
 impl Zygote {
@@ -139,23 +109,16 @@ impl Zygote {
         self.pid
     }
 
-    /// One attempt at an order.
-    fn make(&mut self, keeper: &Arc<Keeper>, order: &Order<'_>) -> Result<Made, StartError> {
-        let Place {
-            seat,
-            briefing,
-            plan,
-        } = order.place()?;
+    /// One attempt at an order; `None` if the fork server is gone and there is no child.
+    fn make(
+        &mut self,
+        keeper: &Arc<Keeper>,
+        order: &Order<'_>,
+    ) -> Result<Option<Born>, StartError> {
+        let Place { seat, plan } = order.place()?;
         if !self.ask(&plan)? {
-            return Ok(Made::Nothing);
+            return Ok(None);
         }
-        // The fork server is at work meanwhile; the child waits for this word before it runs.
-        let rights = my_rights();
-        let fits = rights.as_ref().is_ok_and(|mine| mine == keeper.rights());
-        if fits {
-            briefing.go(Surroundings::of_this_thread().since(&self.birth));
-        }
-        drop(briefing);
         let (pid, pidfd) = match self.answer() {
             Answer::Born(pid, pidfd) => (pid, pidfd),
             Answer::Refused(errno) => return Err(StartError::from_errno("clone", errno)),
@@ -163,41 +126,34 @@ impl Zygote {
             // taken its seat, or there is none and never will be.
             Answer::Gone => match seat.pid() {
                 Some(pid) => (pid, None),
-                None => return Ok(Made::Nothing),
+                None => return Ok(None),
             },
         };
         keeper.know(pid);
-        let member = seat.launched();
-        let pidfd = match pidfd.map_or_else(|| keeper.open_pidfd(pid), Ok) {
-            Ok(pidfd) => pidfd,
+        match pidfd.map_or_else(|| keeper.open_pidfd(pid), Ok) {
+            Ok(pidfd) => Ok(Some(Born {
+                member: seat.launched(),
+                pid,
+                pidfd,
+                keeper: Arc::clone(keeper),
+                method: StartMethod::ForkServer,
+            })),
             Err(errno) => {
                 // Nobody could wait for it. Unknown, it is reaped as a stray.
                 kill_unreaped(pid);
                 keeper.forget(pid);
-                return Err(StartError::from_errno("pidfd_open", errno));
+                family::sweep_now(seat.launched());
+                Err(StartError::from_errno("pidfd_open", errno))
             }
-        };
-        if !fits {
-            let _ = poll::readable(pidfd.as_fd(), Deadline::NEVER);
-            let _ = pidfd.reap();
-            keeper.forget(pid);
-            family::sweep_now(member);
-            return rights.map(Made::OtherRights);
         }
-        Ok(Made::Born(Born {
-            member,
-            pid,
-            pidfd,
-            keeper: Arc::clone(keeper),
-            method: StartMethod::ForkServer,
-        }))
     }
 
     /// Sends the request; `false` if the fork server is gone.
     fn ask(&mut self, plan: &Plan) -> Result<bool, StartError> {
         let os = |errno| StartError::from_errno("cannot ask for the process", errno);
         let environment = self.changed_environment().map_err(os)?;
-        let request = Request::new(plan, environment).to_bytes();
+        let changes = Surroundings::of_this_thread().since(&self.birth);
+        let request = Request::new(plan, changes, environment).to_bytes();
         let null;
         let [output, error] = match stdio::outputs() {
             Some(outputs) => outputs,
@@ -235,11 +191,10 @@ impl Zygote {
 
     /// Whether the environment differs from the one the fork server has; if so, `changed` holds it.
     fn changed_environment(&mut self) -> Result<bool, Errno> {
-        let now = std::env::vars_os();
-        if now.eq(self.environment.iter().cloned()) {
+        let now: Vec<_> = std::env::vars_os().collect();
+        if now == self.environment {
             return Ok(false);
         }
-        let now: Vec<_> = std::env::vars_os().collect();
         let known = self.changed.as_ref().is_some_and(|(then, _)| *then == now);
         if !known {
             let bytes = environment_to_bytes(&now);

@@ -13,7 +13,6 @@ use multiproc_sys::clock::Deadline;
 use multiproc_sys::{image, poll};
 use multiproc_wire::task::TaskRef;
 
-use crate::briefing::Briefing;
 use crate::builder::{Lifetime, StartMethod};
 use crate::child::Born;
 use crate::current;
@@ -38,15 +37,13 @@ pub(crate) struct Order<'a> {
 /// A place in the family for one attempt at an order, with everything the child is to find there.
 struct Place {
     seat: Seat,
-    briefing: Briefing,
     plan: Plan,
 }
 
 impl Order<'_> {
     fn place(&self) -> Result<Place, StartError> {
         let seat = family::reserve(self.name)?;
-        let briefing = Briefing::create()?;
-        for object in [self.argument, self.outbox.object(), briefing.object()] {
+        for object in [self.argument, self.outbox.object()] {
             seat.endow(object)?;
         }
         let plan = Plan {
@@ -54,16 +51,11 @@ impl Order<'_> {
             task: self.task,
             argument: self.argument.handle(),
             outbox: self.outbox.object().handle(),
-            briefing: briefing.handle(),
             name: self.name.to_owned(),
             parent_name: current::current_process().name().to_owned(),
             lifetime: self.lifetime,
         };
-        Ok(Place {
-            seat,
-            briefing,
-            plan,
-        })
+        Ok(Place { seat, plan })
     }
 }
 

@@ -23,13 +23,9 @@ pub(crate) fn start(order: &Order<'_>) -> Result<Born, StartError> {
             Err(LaunchError::Start(error)) => return Err(error),
         }
     };
-    let Place {
-        seat,
-        briefing,
-        plan,
-    } = order.place()?;
-    briefing.go(Surroundings::of_this_thread().since(&launched.birth));
-    let request = Request::new(&plan, false).to_bytes();
+    let Place { seat, plan } = order.place()?;
+    let changes = Surroundings::of_this_thread().since(&launched.birth);
+    let request = Request::new(&plan, changes, false).to_bytes();
     // Queued while the program still loads. An error means that it has ended, which is heard below.
     let null;
     let outputs = match stdio::outputs() {

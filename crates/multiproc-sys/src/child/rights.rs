@@ -5,9 +5,10 @@
 //! are still the same.
 //!
 //! Compared: user and group ids, further groups, all five capability sets, `no_new_privs`, seccomp
-//! mode and number of filters, session, control group, mount and network namespace. Not compared, as
-//! too dear for each start: the other namespaces, security labels of modules such as SELinux.
-//! Working, root directory and file mode mask need no comparison where they are shared.
+//! mode and number of filters, session, control group, network namespace. Not compared, as too dear
+//! for each start (2 us each): the other namespaces, and labels of security modules. Working
+//! directory, root directory and file mode mask need no comparison where they are shared, which
+//! [`shares_directory`] tells; a thread that enters another mount namespace stops sharing them.
 
 use std::fs::File;
 use std::io::Read;
@@ -40,7 +41,7 @@ pub struct Rights {
     status: Vec<u8>,
     session: i32,
     group: Group,
-    namespaces: [(u64, u64); 2],
+    network: (u64, u64),
 }
 
 /// Which control group: its number where the kernel tells it (6.13), else what `/proc` says.
@@ -66,7 +67,7 @@ impl Rights {
             // SAFETY: takes a plain number; 0 is this process.
             session: unsafe { libc::getsid(0) },
             group: control_group()?,
-            namespaces: [namespace("mnt"), namespace("net")],
+            network: network_namespace(),
         })
     }
 }
@@ -97,9 +98,22 @@ fn control_group() -> Result<Group, Errno> {
 }
 
 /// Zeros where a kernel or a filter does not show it: then there is nothing to compare.
-fn namespace(name: &str) -> (u64, u64) {
-    let path = ["/proc/thread-self/ns/", name].concat();
-    stat(path.as_str()).map_or((0, 0), |found| (found.st_dev, found.st_ino))
+fn network_namespace() -> (u64, u64) {
+    stat("/proc/thread-self/ns/net").map_or((0, 0), |found| (found.st_dev, found.st_ino))
+}
+
+/// Whether the calling thread and thread `tid` of this process have one working directory, root
+/// directory and file mode mask: if one changes them, so they are for the other. That is so unless a
+/// thread has asked for its own (`unshare`). Taken for granted where the kernel cannot compare.
+pub fn shares_directory(tid: u32) -> bool {
+    /// `KCMP_FS` of `linux/kcmp.h`.
+    const FS: i32 = 3;
+    // SAFETY: takes plain numbers; the last two are not used for this comparison.
+    let answer = unsafe {
+        let me = libc::gettid();
+        libc::syscall(libc::SYS_kcmp, me, tid, FS, 0, 0)
+    };
+    answer <= 0
 }
 
 #[cfg(test)]
@@ -116,6 +130,18 @@ mod tests {
         })
         .join()
         .expect("no panic");
+    }
+
+    #[test]
+    fn a_thread_with_a_directory_of_its_own_is_noticed() {
+        let me = crate::robust::tid();
+        assert!(shares_directory(me));
+        let mine = std::thread::spawn(move || {
+            assert!(shares_directory(me));
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("anyone may");
+            shares_directory(me)
+        });
+        assert!(!mine.join().expect("no panic"));
     }
 
     #[test]
