@@ -76,7 +76,7 @@ impl Serialize for Stubborn {
 #[test]
 fn an_argument_that_cannot_be_written_fails_at_the_start() {
     let started = watchdog::within(LIMIT, || Process::new(|_: Stubborn| (), Stubborn).start());
-    let failure = started.err().expect("it cannot travel");
+    let failure = started.expect_err("it cannot travel");
     assert!(failure.is_encode(), "{failure:?}");
     assert!(failure.to_string().contains("Stubborn"), "{failure}");
 }
