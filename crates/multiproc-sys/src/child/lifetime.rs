@@ -44,6 +44,15 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Gives up, for the calling thread and those it makes, the gaining of rights by running programs.
+///
+/// # Errors
+///
+/// None on a supported kernel, unless a filter forbids it.
+pub fn give_up_new_rights() -> Result<(), Errno> {
+    prctl::set_no_new_privs()
+}
+
 /// Whether this program runs with more rights than whoever started it (set-user-id and the like), so
 /// that the environment must not be trusted.
 pub fn is_elevated() -> bool {

@@ -1,0 +1,125 @@
+//! What the tests of this directory share: a limit on everything, and fresh processes to try
+//! dangerous things in.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part of this"
+)]
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use multiproc_sys::child::PidFd;
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::poll;
+
+/// No test may take longer: far more than any needs on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Names the helper that a fresh run of the test binary is to be.
+const HELPER: &str = "MP_TEST_HELPER";
+
+/// Runs `body`; ends this process with a message if it takes too long. A hang is a failure.
+pub(crate) fn limited<T>(body: impl FnOnce() -> T) -> T {
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let watchdog = std::thread::spawn(move || {
+        if wait.recv_timeout(LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs");
+            std::process::abort();
+        }
+    });
+    let value = body();
+    drop(done);
+    watchdog.join().expect("the watchdog only waits");
+    value
+}
+
+/// Waits until `holds`.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether this run of the test binary is the helper `name`. A helper is a test that does nothing
+/// otherwise.
+pub(crate) fn is_helper(name: &str) -> bool {
+    std::env::var(HELPER).is_ok_and(|wanted| wanted == name)
+}
+
+/// A fresh run of this test binary as the helper `name`, which is the name of its test, too.
+pub(crate) fn helper(name: &str) -> Command {
+    command_of(std::env::current_exe().expect("the test binary"), name)
+}
+
+pub(crate) fn command_of(binary: PathBuf, name: &str) -> Command {
+    let mut command = Command::new(binary);
+    command
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(HELPER, name)
+        .stdin(Stdio::null());
+    command
+}
+
+/// The helper `name` by way of a shell that first runs `setup`.
+pub(crate) fn helper_after(setup: &str, binary: PathBuf, name: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("{setup} && exec \"$0\" \"$@\""))
+        .arg(binary)
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(HELPER, name)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a helper to its end, which must be a good one.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().expect("the helper runs");
+    assert!(
+        output.status.success(),
+        "{}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Starts a helper whose output is read line by line.
+pub(crate) fn begin(command: &mut Command) -> Child {
+    command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the helper runs")
+}
+
+/// What follows `key` on the line of the text that has it.
+pub(crate) fn after<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.lines()
+        .find_map(|line| line.split_once(key))
+        .map(|(_, rest)| rest.trim())
+}
+
+/// Whether no process `pid` runs; one that has ended and is not reaped does not run.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    match PidFd::open(pid) {
+        Ok(pidfd) => poll::readable(pidfd.as_fd(), Deadline::NOW) == Ok(true),
+        Err(_) => true,
+    }
+}
+
+/// Whether the process table has no entry `pid`, not even a zombie.
+pub(crate) fn is_reaped(pid: u32) -> bool {
+    !PathBuf::from(format!("/proc/{pid}")).exists()
+}
+
+pub(crate) fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}

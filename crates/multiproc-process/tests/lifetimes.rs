@@ -1,0 +1,190 @@
+//! How long processes live, and what is left of them.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use common::{
+    begin, eventually, helper, is_gone, is_helper, is_reaped, limited, open_descriptors, run,
+};
+use multiproc_process::{Process, StartMethod, active_children};
+use multiproc_sys::child::{PidFd, Signal};
+
+const BOTH: [StartMethod; 2] = [StartMethod::ForkServer, StartMethod::Spawn];
+
+fn sleep_for_ever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_dropped_handle_ends_nothing_and_leaves_no_zombie() {
+    limited(|| {
+        for method in BOTH {
+            let process = Process::call(sleep_for_ever).daemon(true).start_method(method);
+            let process = process.start().unwrap();
+            let pid = process.pid();
+            drop(process);
+            assert!(!is_gone(pid));
+            PidFd::open(pid).unwrap().signal(Signal::Kill).unwrap();
+            eventually("the keeper reaps it", || is_reaped(pid));
+        }
+    });
+}
+
+#[test]
+fn descriptors_are_given_back() {
+    limited(|| drop(run(&mut helper("starts_many"))));
+}
+
+#[test]
+fn starts_many() {
+    if !is_helper("starts_many") {
+        return;
+    }
+    let one = |method| {
+        let process = Process::call(|| ()).start_method(method).start().unwrap();
+        process.join().unwrap();
+    };
+    BOTH.into_iter().for_each(one);
+    let before = open_descriptors();
+    for _ in 0..20 {
+        BOTH.into_iter().for_each(one);
+    }
+    assert_eq!(open_descriptors(), before);
+    let dropped: Vec<u32> = (0..20)
+        .map(|_| Process::call(|| ()).start().unwrap().pid())
+        .collect();
+    eventually("all are reaped", || dropped.iter().all(|&pid| is_reaped(pid)));
+    eventually("all are closed", || open_descriptors() == before);
+    assert!(active_children().is_empty());
+}
+
+#[test]
+fn those_that_run_are_listed() {
+    limited(|| drop(run(&mut helper("lists_children"))));
+}
+
+#[test]
+fn lists_children() {
+    if !is_helper("lists_children") {
+        return;
+    }
+    let done = Process::call(|| ()).start().unwrap();
+    done.join().unwrap();
+    let names = ["one", "two"];
+    let running = names.map(|name| Process::call(sleep_for_ever).name(name).start().unwrap());
+    let active = active_children();
+    assert_eq!(active.iter().map(|child| child.name()).collect::<Vec<_>>(), names);
+    assert_eq!(active[1].pid(), running[1].pid());
+    for child in active {
+        assert!(child.is_alive() && !child.is_daemon());
+        child.kill().unwrap();
+        assert_eq!(child.wait().signal(), Some(9));
+    }
+    assert!(active_children().is_empty());
+}
+
+#[test]
+fn a_normal_end_awaits_children_and_ends_daemons() {
+    limited(|| {
+        let output = run(&mut helper("ends_with_children"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("the other one is done"), "{text}");
+        let daemon = common::after(&text, "daemon ").unwrap().parse().unwrap();
+        let detached: u32 = common::after(&text, "detached ").unwrap().parse().unwrap();
+        assert!(is_gone(daemon));
+        assert!(!is_gone(detached), "a detached process lives on");
+        PidFd::open(detached).unwrap().signal(Signal::Kill).unwrap();
+        eventually("it ends", || is_gone(detached));
+    });
+}
+
+#[test]
+fn ends_with_children() {
+    if !is_helper("ends_with_children") {
+        return;
+    }
+    for method in BOTH {
+        let daemon = Process::call(sleep_for_ever).daemon(true).start_method(method);
+        println!("\ndaemon {}", daemon.start().unwrap().pid());
+    }
+    let detached = Process::call(|| {
+        // Whoever reads the output of the helper must not wait for this one.
+        use multiproc_sys::child::stdio;
+        stdio::silence().unwrap();
+        sleep_for_ever();
+    });
+    println!("\ndetached {}", detached.detach().start().unwrap().pid());
+    let other = Process::call(|| {
+        // Its own child is awaited, too, at its end.
+        let inner = Process::call(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            println!("\nthe other one is done");
+        });
+        drop(inner.start().unwrap());
+    });
+    drop(other.start().unwrap());
+}
+
+/// Prints its pid and starts another like itself, `depth` deep. By either method in turn.
+fn tower(depth: u32) {
+    println!("\ntower {}", std::process::id());
+    if depth > 0 {
+        let method = BOTH[depth as usize % 2];
+        let next = Process::new(tower, depth - 1).start_method(method);
+        let next = next.start().unwrap();
+        let _ = next.join();
+    }
+    sleep_for_ever();
+}
+
+#[test]
+fn a_killed_parent_leaves_no_descendant() {
+    limited(|| {
+        for _ in 0..5 {
+            let mut parent = begin(&mut helper("builds_a_tower"));
+            let lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+            let pids = lines.map_while(Result::ok);
+            let pids = pids.filter_map(|line| line.strip_prefix("tower ")?.parse().ok());
+            let pids: Vec<u32> = pids.take(4).collect();
+            assert_eq!(pids.len(), 4);
+            let pidfds: Vec<_> = pids.iter().map(|&pid| PidFd::open(pid).unwrap()).collect();
+            parent.kill().unwrap();
+            let killed = Instant::now();
+            for pidfd in &pidfds {
+                let until = multiproc_sys::clock::Deadline::at(killed + Duration::from_secs(2));
+                let ended = multiproc_sys::poll::readable(pidfd.as_fd(), until);
+                assert_eq!(ended, Ok(true), "a descendant lives on");
+            }
+            parent.wait().unwrap();
+        }
+    });
+}
+
+#[test]
+fn builds_a_tower() {
+    if is_helper("builds_a_tower") {
+        tower(3);
+    }
+}
+
+#[test]
+fn the_end_of_the_starting_thread_ends_no_process() {
+    limited(|| {
+        for method in BOTH {
+            let start = move || {
+                let process = Process::call(sleep_for_ever).daemon(true).start_method(method);
+                process.start().unwrap()
+            };
+            let process = std::thread::spawn(start).join().unwrap();
+            let soon = process.join_timeout(Duration::from_millis(50));
+            assert!(soon.unwrap_err().is_timed_out());
+            process.kill().unwrap();
+            assert!(process.join().unwrap_err().is_signaled());
+        }
+    });
+}
