@@ -60,6 +60,19 @@ pub fn pid_of(id: MemberId) -> Option<u32> {
     (slot.now(id.index()).0 == id && pid != 0).then_some(pid)
 }
 
+/// Whether a member still runs. One that was never heard of does not.
+///
+/// Two loads: its slot, and the life word that the kernel marks at its death.
+#[inline]
+pub fn is_alive(id: MemberId) -> bool {
+    arena::existing().is_some_and(|arena| {
+        id.index() < member::used(arena) && {
+            let slot = member::slot(arena, id.index());
+            slot.now(id.index()) == (id, Phase::Live) && !slot.life.is_suspect()
+        }
+    })
+}
+
 /// What the heap holds now; `None` where there is no arena.
 pub fn usage() -> Option<Usage> {
     arena::existing().map(alloc::usage)
