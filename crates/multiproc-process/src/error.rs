@@ -72,6 +72,14 @@ impl StartError {
         }
     }
 
+    /// What `/proc` answered when it was asked for this program or this thread.
+    pub(crate) fn from_proc(errno: Errno) -> StartError {
+        match StartError::from_errno("/proc/self", errno) {
+            StartError::Os { errno, .. } => StartError::NoProgram(errno),
+            limit => limit,
+        }
+    }
+
     /// Whether the function cannot run in another process.
     pub fn is_function(&self) -> bool {
         matches!(self, StartError::Function(_))

@@ -128,10 +128,13 @@ pub(crate) fn end_fork_servers() {
     end_zygotes(&KEEPERS.lock());
 }
 
-/// For tests.
+/// For tests: those not reaped yet.
 pub(crate) fn fork_servers() -> Vec<u32> {
-    let pid = |keeper: &Arc<Keeper>| keeper.zygote.lock().as_ref().map(Zygote::pid);
-    KEEPERS.lock().iter().filter_map(pid).collect()
+    let mut found = Vec::new();
+    for keeper in KEEPERS.lock().iter() {
+        found.extend(keeper.zygotes.lock().values().map(|(pid, _)| *pid));
+    }
+    found
 }
 
 impl Keeper {
@@ -263,7 +266,7 @@ impl Keeper {
             parent: std::process::id(),
             socket: theirs.as_fd().as_raw_fd(),
             arena: arena.as_raw_fd(),
-            identity: bootstrap::announced_identity().map_err(StartError::NoProgram)?,
+            identity: bootstrap::announced_identity().map_err(StartError::from_proc)?,
         };
         let record = memory::sealed_bytes("multiproc-boot", &boot.to_bytes()).map_err(os)?;
         let variable = bootstrap::variable(record.as_raw_fd(), boot.nonce);
@@ -293,7 +296,7 @@ impl Keeper {
         record: &OwnedFd,
         socket: &Socket,
     ) -> Result<(u32, PidFd, Surroundings), LaunchError> {
-        if Rights::of_this_thread().map_err(StartError::NoProgram)? != self.rights {
+        if Rights::of_this_thread().map_err(StartError::from_proc)? != self.rights {
             return Err(LaunchError::RightsMoved);
         }
         sys_child::reap_strays(|pid| self.known.lock().contains(&pid));
@@ -307,12 +310,11 @@ impl Keeper {
             .start(&keep, share_directory)
             .map_err(|error| match error {
                 ExecError::Clone(errno) => StartError::from_errno("clone", errno),
-                ExecError::Exec(Errno::ENOMEM) => StartError::from_errno("exec", Errno::ENOMEM),
                 ExecError::Exec(errno @ Errno::E2BIG) => StartError::Os {
                     doing: "the environment is too large for exec",
                     errno,
                 },
-                ExecError::Exec(errno) => StartError::NoProgram(errno),
+                ExecError::Exec(errno) => StartError::from_proc(errno),
             })?;
         self.know(pid);
         Ok((pid, pidfd, birth))

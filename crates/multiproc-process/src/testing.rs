@@ -7,7 +7,7 @@ pub fn forge_identity(forge: bool) {
     bootstrap::forge_identity(forge);
 }
 
-/// The process ids of the fork servers of this process.
+/// The process ids of the fork servers of this process that have not been reaped.
 pub fn fork_servers() -> Vec<u32> {
     keeper::fork_servers()
 }

@@ -22,7 +22,10 @@ fn a_panic_comes_back_with_text_and_place() {
     limited(|| {
         for method in BOTH {
             let (error, status) = join_of::<()>(|| panic!("number {}", 7), method);
-            let JoinError::Panicked { message, location, .. } = &error else {
+            let JoinError::Panicked {
+                message, location, ..
+            } = &error
+            else {
                 panic!("{error:?}");
             };
             assert_eq!(message, "number 7");
@@ -30,7 +33,10 @@ fn a_panic_comes_back_with_text_and_place() {
             assert!(location.contains("errors.rs"), "{location}");
             assert_eq!(status, ExitStatus::Code(101));
             let text = error.to_string();
-            assert!(text.contains("number 7") && text.contains("errors.rs"), "{text}");
+            assert!(
+                text.contains("number 7") && text.contains("errors.rs"),
+                "{text}"
+            );
         }
     });
 }
@@ -62,7 +68,10 @@ fn panics_in_a_child() {
     assert_eq!(threads.start().unwrap().join(), Ok(true));
     let custom = Process::<()>::call(|| {
         std::panic::set_hook(Box::new(|info| {
-            eprintln!("my own hook: {}", info.payload().downcast_ref::<&str>().unwrap());
+            eprintln!(
+                "my own hook: {}",
+                info.payload().downcast_ref::<&str>().unwrap()
+            );
         }));
         panic!("a custom panic");
     });
@@ -99,7 +108,10 @@ fn an_argument_that_cannot_be_encoded_is_an_error_at_the_start() {
         let error = error.start().expect_err("it cannot travel");
         assert!(error.is_encode());
         let text = error.to_string();
-        assert!(text.contains("Stubborn") && text.contains("I stay here"), "{text}");
+        assert!(
+            text.contains("Stubborn") && text.contains("I stay here"),
+            "{text}"
+        );
         assert!(std::error::Error::source(&error).is_some());
     });
 }
@@ -108,10 +120,17 @@ fn an_argument_that_cannot_be_encoded_is_an_error_at_the_start() {
 fn an_argument_that_cannot_be_decoded_says_so_at_the_join() {
     limited(|| {
         let process = Process::new(|_: Stubborn| (), Stubborn { encodes: true });
-        let error = process.start().unwrap().join().expect_err("it cannot arrive");
+        let error = process
+            .start()
+            .unwrap()
+            .join()
+            .expect_err("it cannot arrive");
         assert!(error.is_decode() && matches!(error, JoinError::Argument(_)));
         let text = error.to_string();
-        assert!(text.contains("Stubborn") && text.contains("I do not arrive"), "{text}");
+        assert!(
+            text.contains("Stubborn") && text.contains("I do not arrive"),
+            "{text}"
+        );
     });
 }
 
@@ -146,26 +165,39 @@ fn a_signal_is_named() {
     limited(|| {
         for method in BOTH {
             let (error, _) = join_of::<()>(|| std::process::abort(), method);
-            assert!(matches!(error, JoinError::Signaled { signal: 6, .. }), "{error:?}");
+            assert!(
+                matches!(error, JoinError::Signaled { signal: 6, .. }),
+                "{error:?}"
+            );
             let process = Process::<()>::call(|| std::thread::park()).start_method(method);
             let process = process.start().unwrap();
             process.interrupt().unwrap();
             let error = process.join().unwrap_err();
-            assert_eq!(error.to_string(), "the process was killed by signal 2 (SIGINT)");
+            assert_eq!(
+                error.to_string(),
+                "the process was killed by signal 2 (SIGINT)"
+            );
         }
     });
 }
 
 fn deep(n: u64) -> u64 {
     let block = std::hint::black_box([n; 64]);
-    if n == u64::MAX { 0 } else { deep(n + 1) + block[5] }
+    if n == u64::MAX {
+        0
+    } else {
+        deep(n + 1) + block[5]
+    }
 }
 
 #[test]
 fn a_stack_overflow_is_hinted_at() {
     limited(|| {
         let process = Process::new(deep, 0).start().unwrap();
-        let text = process.join().expect_err("no stack is that deep").to_string();
+        let text = process
+            .join()
+            .expect_err("no stack is that deep")
+            .to_string();
         assert!(text.contains("SIGSEGV"), "{text}");
         assert!(text.contains("possibly a stack overflow"), "{text}");
     });
@@ -183,7 +215,10 @@ fn starts_another_build() {
     }
     testing::forge_identity(true);
     for method in BOTH {
-        let error = Process::call(|| ()).start_method(method).start().unwrap_err();
+        let error = Process::call(|| ())
+            .start_method(method)
+            .start()
+            .unwrap_err();
         assert!(error.is_build(), "{error}");
         assert!(error.to_string().contains("another build"), "{error}");
     }
@@ -199,10 +234,20 @@ fn a_variable_left_in_the_environment_is_ignored_with_a_message() {
     limited(|| {
         let sealed = multiproc_sys::memory::sealed_bytes("other", b"some bytes").unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(&sealed);
-        for value in ["", "nonsense", "3:zz", "999:1234", "0:1", &format!("{number}:5")] {
+        for value in [
+            "",
+            "nonsense",
+            "3:zz",
+            "999:1234",
+            "0:1",
+            &format!("{number}:5"),
+        ] {
             let output = run(helper("says_hello").env("MULTIPROC_BOOT", value));
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(errors.contains("MULTIPROC_BOOT is ignored"), "{value}: {errors}");
+            assert!(
+                errors.contains("MULTIPROC_BOOT is ignored"),
+                "{value}: {errors}"
+            );
             assert!(!errors.contains("panicked"), "{value}: {errors}");
             let text = String::from_utf8_lossy(&output.stdout);
             assert_eq!(after(&text, "variable: "), Some("none"), "{value}: {text}");

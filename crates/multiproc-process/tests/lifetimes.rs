@@ -24,7 +24,9 @@ fn sleep_for_ever() {
 fn a_dropped_handle_ends_nothing_and_leaves_no_zombie() {
     limited(|| {
         for method in BOTH {
-            let process = Process::call(sleep_for_ever).daemon(true).start_method(method);
+            let process = Process::call(sleep_for_ever)
+                .daemon(true)
+                .start_method(method);
             let process = process.start().unwrap();
             let pid = process.pid();
             drop(process);
@@ -58,7 +60,9 @@ fn starts_many() {
     let dropped: Vec<u32> = (0..20)
         .map(|_| Process::call(|| ()).start().unwrap().pid())
         .collect();
-    eventually("all are reaped", || dropped.iter().all(|&pid| is_reaped(pid)));
+    eventually("all are reaped", || {
+        dropped.iter().all(|&pid| is_reaped(pid))
+    });
     eventually("all are closed", || open_descriptors() == before);
     assert!(active_children().is_empty());
 }
@@ -78,7 +82,10 @@ fn lists_children() {
     let names = ["one", "two"];
     let running = names.map(|name| Process::call(sleep_for_ever).name(name).start().unwrap());
     let active = active_children();
-    assert_eq!(active.iter().map(|child| child.name()).collect::<Vec<_>>(), names);
+    assert_eq!(
+        active.iter().map(|child| child.name()).collect::<Vec<_>>(),
+        names
+    );
     assert_eq!(active[1].pid(), running[1].pid());
     for child in active {
         assert!(child.is_alive() && !child.is_daemon());
@@ -109,7 +116,9 @@ fn ends_with_children() {
         return;
     }
     for method in BOTH {
-        let daemon = Process::call(sleep_for_ever).daemon(true).start_method(method);
+        let daemon = Process::call(sleep_for_ever)
+            .daemon(true)
+            .start_method(method);
         println!("\ndaemon {}", daemon.start().unwrap().pid());
     }
     let detached = Process::call(|| {
@@ -177,7 +186,9 @@ fn the_end_of_the_starting_thread_ends_no_process() {
     limited(|| {
         for method in BOTH {
             let start = move || {
-                let process = Process::call(sleep_for_ever).daemon(true).start_method(method);
+                let process = Process::call(sleep_for_ever)
+                    .daemon(true)
+                    .start_method(method);
                 process.start().unwrap()
             };
             let process = std::thread::spawn(start).join().unwrap();

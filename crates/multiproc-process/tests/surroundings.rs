@@ -39,7 +39,12 @@ fn moves_about() {
     }
     let here = || (std::env::current_dir().unwrap(), std::env::var("MP_X").ok());
     for method in BOTH {
-        for (dir, value) in [("/", None), ("/proc", Some("1")), ("/", Some("2")), ("/dev", None)] {
+        for (dir, value) in [
+            ("/", None),
+            ("/proc", Some("1")),
+            ("/", Some("2")),
+            ("/dev", None),
+        ] {
             std::env::set_current_dir(dir).unwrap();
             // SAFETY: no other thread of this helper touches the environment meanwhile.
             unsafe {
@@ -71,7 +76,11 @@ fn input_is_empty_and_output_goes_where_the_starter_writes() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(text.matches("printed by a child").count(), 2, "{text}");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(errors.matches("complained by a child").count(), 2, "{errors}");
+        assert_eq!(
+            errors.matches("complained by a child").count(),
+            2,
+            "{errors}"
+        );
     });
 }
 
@@ -110,7 +119,14 @@ fn compares_surroundings() {
     }
     for method in BOTH {
         assert_eq!(in_child(limits, method), limits());
-        for key in ["SigBlk:", "SigIgn:", "Cpus_allowed:", "NoNewPrivs:", "Uid:", "CapEff:"] {
+        for key in [
+            "SigBlk:",
+            "SigIgn:",
+            "Cpus_allowed:",
+            "NoNewPrivs:",
+            "Uid:",
+            "CapEff:",
+        ] {
             let process = Process::new(|key: String| status(&key), key.to_owned());
             let process = process.start_method(method).start().unwrap();
             assert_eq!(process.join().unwrap(), status(key), "{key} by {method:?}");
@@ -130,7 +146,10 @@ fn rights_given_up_after_the_first_start_are_given_up_in_later_children() {
                 assert_eq!(in_child(|| status("NoNewPrivs:"), method), "1");
             });
             thread.join().unwrap();
-            assert_eq!(in_child(|| status("NoNewPrivs:"), method), status("NoNewPrivs:"));
+            assert_eq!(
+                in_child(|| status("NoNewPrivs:"), method),
+                status("NoNewPrivs:")
+            );
         }
     });
 }
@@ -141,7 +160,10 @@ fn the_name_is_shown_in_lists() {
         for method in BOTH {
             let process = Process::call(|| std::fs::read_to_string("/proc/self/comm").unwrap());
             let process = process.name("a name too long to show").start_method(method);
-            assert_eq!(process.start().unwrap().join().unwrap(), "a name too long\n");
+            assert_eq!(
+                process.start().unwrap().join().unwrap(),
+                "a name too long\n"
+            );
         }
     });
 }

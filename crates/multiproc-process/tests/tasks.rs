@@ -35,7 +35,11 @@ on_both!(
 );
 
 fn fib(n: u32) -> u64 {
-    if n < 2 { u64::from(n) } else { fib(n - 1) + fib(n - 2) }
+    if n < 2 {
+        u64::from(n)
+    } else {
+        fib(n - 1) + fib(n - 2)
+    }
 }
 
 fn a_function_returns_its_value(method: StartMethod) {
@@ -134,7 +138,10 @@ fn nested(depth: u32) -> Vec<u32> {
 }
 
 fn a_child_starts_children(method: StartMethod) {
-    let process = Process::new(nested, 2).start_method(method).start().unwrap();
+    let process = Process::new(nested, 2)
+        .start_method(method)
+        .start()
+        .unwrap();
     let mut pids = process.join().unwrap();
     pids.sort_unstable();
     pids.dedup();
@@ -142,7 +149,13 @@ fn a_child_starts_children(method: StartMethod) {
 }
 
 fn fifty_are_alive_at_once(method: StartMethod) {
-    let endless = || Process::call(|| loop { std::thread::park() });
+    let endless = || {
+        Process::call(|| {
+            loop {
+                std::thread::park()
+            }
+        })
+    };
     let all: Vec<Process<()>> = (0..50)
         .map(|_| endless().daemon(true).start_method(method).start().unwrap())
         .collect();
@@ -150,18 +163,27 @@ fn fifty_are_alive_at_once(method: StartMethod) {
     for process in &all {
         process.kill().unwrap();
     }
-    assert!(all.iter().all(|process| process.join().unwrap_err().is_signaled()));
+    assert!(
+        all.iter()
+            .all(|process| process.join().unwrap_err().is_signaled())
+    );
 }
 
 fn who() -> (String, u32, String, u32, bool) {
-    let (me, parent) = (current_process(), parent_process().expect("a child has one"));
+    let (me, parent) = (
+        current_process(),
+        parent_process().expect("a child has one"),
+    );
     assert!(parent.is_alive());
     let (name, parent_name) = (me.name().to_owned(), parent.name().to_owned());
     (name, me.pid(), parent_name, parent.pid(), me.is_daemon())
 }
 
 fn a_process_knows_its_name_and_parent(method: StartMethod) {
-    let process = Process::call(who).name("worker").daemon(true).start_method(method);
+    let process = Process::call(who)
+        .name("worker")
+        .daemon(true)
+        .start_method(method);
     let process = process.start().unwrap();
     let (name, pid, parent_name, parent, daemon) = process.join().unwrap();
     assert_eq!((name.as_str(), pid), ("worker", process.pid()));
@@ -198,7 +220,10 @@ fn a_process_that_ended_is_told_by_its_descriptor() {
     limited(|| {
         let process = Process::call(|| ()).start().unwrap();
         let until = multiproc_sys::clock::Deadline::after(common::LIMIT);
-        assert_eq!(multiproc_sys::poll::readable(process.sentinel(), until), Ok(true));
+        assert_eq!(
+            multiproc_sys::poll::readable(process.sentinel(), until),
+            Ok(true)
+        );
         assert!(!process.is_alive());
     });
 }
@@ -214,7 +239,10 @@ fn whoever_reaps_calls_back_once() {
         }
         drop(sender);
         // Nobody joins: the keeper reaps.
-        assert_eq!(receiver.iter().collect::<Vec<_>>(), [ExitStatus::Code(0); 2]);
+        assert_eq!(
+            receiver.iter().collect::<Vec<_>>(),
+            [ExitStatus::Code(0); 2]
+        );
         let (sender, receiver) = std::sync::mpsc::channel();
         process.on_exit(Box::new(move |status| sender.send(status).unwrap()));
         assert_eq!(receiver.recv(), Ok(ExitStatus::Code(0)));

@@ -38,7 +38,6 @@ static IMPOSSIBLE: OnceLock<()> = OnceLock::new();
 #[derive(Debug)]
 pub(crate) struct Zygote {
     socket: Socket,
-    pid: u32,
     pidfd: Arc<PidFd>,
     /// The surroundings and environment it began in, which its copies begin in, too.
     birth: Surroundings,
@@ -57,7 +56,7 @@ enum Answer {
 
 /// Starts by fork server; `None` where there cannot be one.
 pub(crate) fn start(order: &Order<'_>) -> Result<Option<Born>, StartError> {
-    let rights = Rights::of_this_thread().map_err(StartError::NoProgram)?;
+    let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
     let mut attempts = 0;
     while IMPOSSIBLE.get().is_none() {
         let keeper = keeper::with_rights(&rights)?;
@@ -97,16 +96,11 @@ impl Zygote {
         keeper.keep_zygote(launched.pid, &pidfd)?;
         Ok(Some(Zygote {
             socket: launched.socket,
-            pid: launched.pid,
             pidfd,
             birth: launched.birth,
             environment: launched.environment,
             changed: None,
         }))
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
     }
 
     /// One attempt at an order; `None` if the fork server is gone and there is no child.

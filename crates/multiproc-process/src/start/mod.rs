@@ -80,7 +80,7 @@ pub fn init() -> Result<(), StartError> {
     if !hook::has_run() {
         return Err(StartError::HookMissing);
     }
-    image::identity().map_err(StartError::NoProgram)?;
+    image::identity().map_err(StartError::from_proc)?;
     Ok(())
 }
 

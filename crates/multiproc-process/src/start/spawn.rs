@@ -14,7 +14,7 @@ use crate::keeper::{self, LaunchError};
 use crate::request::{Request, Role};
 
 pub(crate) fn start(order: &Order<'_>) -> Result<Born, StartError> {
-    let rights = Rights::of_this_thread().map_err(StartError::NoProgram)?;
+    let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
     let (keeper, launched) = loop {
         let keeper = keeper::with_rights(&rights)?;
         match keeper.launch(Role::Child) {
