@@ -21,7 +21,7 @@ use crate::job::{Answer, Batch, Job};
 use crate::worker::INLINE;
 
 /// How many bytes of arguments may be on their way, unless the workers would run dry.
-const BYTES_AHEAD: usize = 32 << 20;
+const BYTES_AHEAD: usize = 4 << 20;
 
 /// The most chunks handed in at once.
 const BURST: usize = 32;
@@ -61,6 +61,8 @@ pub(crate) struct Feed<I> {
     /// Made, and about to be handed in.
     ready: Vec<Chunk>,
     ends: Vec<usize>,
+    /// Room for the next chunk's bytes, where the last ones were large.
+    spare: Parcel,
 }
 
 impl<A, I> Feed<I>
@@ -92,6 +94,7 @@ where
             ended: false,
             ready: Vec::new(),
             ends: Vec::new(),
+            spare: Parcel::default(),
         }
     }
 
@@ -154,7 +157,10 @@ where
 
     /// Encodes up to `size` items.
     fn make_chunk(&mut self, size: usize) {
-        let mut parcel = empty_parcel();
+        let mut parcel = std::mem::take(&mut self.spare);
+        if parcel.bytes.is_empty() {
+            parcel = empty_parcel();
+        }
         let (first, mut refused) = (self.fed, None);
         self.ends.clear();
         while self.ends.len() < size && parcel.bytes.len() <= chunk::MOST_BYTES {
@@ -172,8 +178,14 @@ where
         if count > 0 {
             let timed = matches!(self.size, Size::Measured);
             let header = header(&self.job, self.function, count as u32, timed);
-            match make_body(header, parcel, &self.ends) {
+            match make_body(header, &mut parcel, &self.ends) {
                 Ok(body) => {
+                    if let Body::Stored(_) = body {
+                        // The copy is stored; its memory can serve the next one.
+                        parcel.bytes.truncate(HEADER);
+                        parcel.attachments.clear();
+                        self.spare = parcel;
+                    }
                     let job = Arc::clone(&self.job);
                     self.ready.push(Chunk::new(job, first, count as u32, body));
                     self.fed += count;
@@ -286,16 +298,17 @@ where
     }
 }
 
-/// Makes a frame of a parcel that has room for the header and the items up to `ends`.
+/// Makes a frame of a parcel that has room for the header and the items up to `ends`. Takes the
+/// bytes out of the parcel if they become the frame.
 pub(crate) fn make_body(
     header: Header,
-    mut parcel: Parcel,
+    parcel: &mut Parcel,
     ends: &[usize],
 ) -> Result<Body, TaskErrorKind> {
     frame::append_lengths(&mut parcel.bytes, HEADER, ends);
     parcel.bytes[..HEADER].copy_from_slice(&header.to_bytes());
     if parcel.bytes.len() <= INLINE && parcel.attachments.is_empty() {
-        return Ok(Body::Inline(parcel.bytes));
+        return Ok(Body::Inline(std::mem::take(&mut parcel.bytes)));
     }
-    parcel::store(&parcel).map(Body::Stored).map_err(not_stored)
+    parcel::store(parcel).map(Body::Stored).map_err(not_stored)
 }

@@ -134,7 +134,7 @@ where
 
     /// How many items may be taken from the iterator ahead of the results given out; at least 1. The
     /// default is 4,096, or eight chunks for each worker if that is more; what is on its way is
-    /// bounded to about 32 MiB of arguments all the same. Call it after [`Imap::chunk_size`].
+    /// bounded to about 4 MiB of arguments all the same. Call it after [`Imap::chunk_size`].
     pub fn buffer(mut self, items: usize) -> Self {
         self.stream.set_most(items);
         self

@@ -57,6 +57,8 @@ mod result;
 mod supervisor;
 mod turn;
 mod words;
+#[cfg(test)]
+mod settle_tests;
 mod worker;
 
 pub use builder::PoolBuilder;

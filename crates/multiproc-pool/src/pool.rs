@@ -141,7 +141,7 @@ impl Pool {
         let mut parcel = feed::empty_parcel();
         feed::encode(argument, &mut parcel, true).map_err(TaskErrorKind::Encode)?;
         let header = feed::header(&job, task, 1, false);
-        let body = feed::make_body(header, parcel, &[])?;
+        let body = feed::make_body(header, &mut parcel, &[])?;
         self.hub.submit(&mut vec![Chunk::new(Arc::clone(&job), 0, 1, body)])?;
         Ok(job)
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use multiproc_process::guard;
-use multiproc_shm::{Frame, Object, PushError, Ring, Sleeper, TailGuard, parcel};
+use multiproc_shm::{Frame, Object, OpenError, PushError, Ring, Sleeper, TailGuard, parcel};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::task::{Task, TaskRef};
 use multiproc_wire::{Attachment, DecodeError, EncodeError, FunctionError, Parcel, RunError};
@@ -23,7 +23,7 @@ use crate::words::Board;
 pub(crate) const INLINE: usize = 8 << 10;
 
 /// The most a reply buffer keeps for the next item.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 4 << 20;
 
 /// How often to let others run before going to sleep.
 const YIELDS: u32 = 4;
@@ -41,11 +41,40 @@ pub(crate) struct Seat {
     pub(crate) slot: u32,
 }
 
+/// The moments between two steps of the protocol, at which a worker may die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    HeadLocked,
+    Claimed,
+    HeadMoved,
+    Unlocked,
+    Begun,
+    Called,
+    Published,
+    Announced,
+}
+
+/// Hears of each step. Outside of tests nobody does, and nothing is left of it.
+pub(crate) trait Witness {
+    fn at(&mut self, step: Step);
+}
+
+struct Nobody;
+
+impl Witness for Nobody {
+    #[inline]
+    fn at(&mut self, _: Step) {}
+}
+
 /// The main function of a worker process.
 pub(crate) fn work(seat: Seat) {
+    work_before(seat, Nobody);
+}
+
+pub(crate) fn work_before(seat: Seat, witness: impl Witness) {
     let reached = (|| {
         let board = Board::open(seat.board)?;
-        Ok::<_, multiproc_shm::OpenError>((board, Ring::open(seat.tasks)?, Ring::open(seat.results)?))
+        Ok::<_, OpenError>((board, Ring::open(seat.tasks)?, Ring::open(seat.results)?))
     })();
     let (board, tasks, results) = match reached {
         Ok(reached) => reached,
@@ -68,11 +97,12 @@ pub(crate) fn work(seat: Seat) {
         function: None,
         job: 0,
         unannounced: 0,
+        witness,
     }
     .run();
 }
 
-struct Worker<'a> {
+struct Worker<'a, W> {
     board: &'a Board,
     slot: usize,
     tasks: &'a Ring,
@@ -86,6 +116,7 @@ struct Worker<'a> {
     job: u64,
     /// Bytes of results since somebody was told.
     unannounced: usize,
+    witness: W,
 }
 
 /// What the worker found in the task ring.
@@ -102,7 +133,7 @@ struct Place {
     took: Duration,
 }
 
-impl Worker<'_> {
+impl<W: Witness> Worker<'_, W> {
     fn run(&mut self) {
         let mut frame = Vec::new();
         while let Some((ticket, parcel)) = self.next(&mut frame) {
@@ -145,6 +176,7 @@ impl Worker<'_> {
         }
         // Refused only where a task has leaked thousands of locks into this thread.
         let mut head = self.tasks.head(Deadline::NEVER).ok()?;
+        self.witness.at(Step::HeadLocked);
         let ticket = ticket_of(head.position());
         if head.taken().is_after_death() {
             self.board.repair(ticket);
@@ -154,6 +186,7 @@ impl Worker<'_> {
         }
         frame.clear();
         self.board.claim(self.slot, ticket);
+        self.witness.at(Step::Claimed);
         let parcel = match head.pop(frame) {
             Ok(Some(Frame::Bytes)) => None,
             Ok(Some(Frame::Parcel(parcel))) => Some(parcel),
@@ -166,7 +199,9 @@ impl Worker<'_> {
                 return None;
             }
         };
+        self.witness.at(Step::HeadMoved);
         drop(head);
+        self.witness.at(Step::Unlocked);
         Some(Popped::Chunk { ticket, parcel })
     }
 
@@ -208,6 +243,7 @@ impl Worker<'_> {
         }
         for item in header.start..header.count {
             self.board.begin(self.slot, ticket, item);
+            self.witness.at(Step::Begun);
             let failure = match (&task, items.next()) {
                 (Ok(task), Some(argument)) => self.call(task, argument, attachments),
                 (Ok(task), None) => Some(damaged(task)),
@@ -217,13 +253,16 @@ impl Worker<'_> {
                 Some(begun) if item + 1 == header.count => begun.elapsed(),
                 _ => Duration::ZERO,
             };
+            self.witness.at(Step::Called);
             self.publish(Place { ticket, item, took }, failure, &task);
+            self.witness.at(Step::Published);
             self.unannounced += self.reply.bytes.len();
             if self.unannounced > RING_HALF {
                 self.announce();
             } else if header.eager {
                 self.board.announce_to_collector();
             }
+            self.witness.at(Step::Announced);
         }
     }
 
