@@ -57,11 +57,14 @@ impl PoolBuilder {
             workers => workers,
         };
         if workers > MOST_WORKERS {
-            return Err(BuildError::TooMany { asked: workers, most: MOST_WORKERS });
+            return Err(BuildError::TooMany {
+                asked: workers,
+                most: MOST_WORKERS,
+            });
         }
-        let name = self.name.unwrap_or_else(|| {
-            format!("pool-{}", POOLS.fetch_add(1, Ordering::Relaxed))
-        });
+        let name = self
+            .name
+            .unwrap_or_else(|| format!("pool-{}", POOLS.fetch_add(1, Ordering::Relaxed)));
         let hub = Arc::new(Hub::new(name, workers)?);
         let started = (0..workers).try_for_each(|slot| hub.start_worker(slot));
         if let Err(error) = hub.supervise() {

@@ -76,7 +76,10 @@ mod tests {
 
     #[test]
     fn short_tasks_fill_a_millisecond() {
-        assert_eq!(size(Some(1_000_000), 2, Some(Duration::from_micros(1))), 1_000);
+        assert_eq!(
+            size(Some(1_000_000), 2, Some(Duration::from_micros(1))),
+            1_000
+        );
         assert_eq!(size(None, 2, Some(Duration::from_micros(10))), 100);
     }
 
@@ -93,7 +96,10 @@ mod tests {
         let usual = Duration::from_micros(10);
         let after = blend(Some(usual), 1, Duration::from_micros(50));
         assert_eq!(after, Duration::from_micros(20));
-        assert_eq!(blend(None, 10, Duration::from_micros(50)), Duration::from_micros(5));
+        assert_eq!(
+            blend(None, 10, Duration::from_micros(50)),
+            Duration::from_micros(5)
+        );
     }
 
     #[test]

@@ -239,7 +239,10 @@ impl fmt::Display for TaskErrorKind {
             TaskErrorKind::Decode(error) => write!(f, "{error}"),
             TaskErrorKind::Function(error) => write!(f, "{error}"),
             TaskErrorKind::NoSpace { reason } => {
-                write!(f, "no shared memory for the argument or the result: {reason}")
+                write!(
+                    f,
+                    "no shared memory for the argument or the result: {reason}"
+                )
             }
             TaskErrorKind::Broken { cause } => write!(
                 f,
@@ -310,7 +313,10 @@ impl fmt::Display for BuildError {
                 write!(f, "the pool's supervisor thread could not start: {error}")
             }
             BuildError::TooMany { asked, most } => {
-                write!(f, "a pool holds at most {most} workers, {asked} were asked for")
+                write!(
+                    f,
+                    "a pool holds at most {most} workers, {asked} were asked for"
+                )
             }
         }
     }

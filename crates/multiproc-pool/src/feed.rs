@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use multiproc_wire::task::TaskRef;
-use multiproc_wire::{EncodeError, Parcel, codec};
 use multiproc_shm::parcel;
 use multiproc_sys::clock::Deadline;
+use multiproc_wire::task::TaskRef;
+use multiproc_wire::{EncodeError, Parcel, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -136,7 +136,11 @@ where
                 (size, chunk::in_flight(size, workers))
             }
         };
-        let most = if bytes > BYTES_AHEAD { most.min(workers * 2) } else { most };
+        let most = if bytes > BYTES_AHEAD {
+            most.min(workers * 2)
+        } else {
+            most
+        };
         (size, most.saturating_sub(chunks))
     }
 
@@ -251,7 +255,9 @@ impl<I> Feed<I> {
     pub(crate) fn take(&mut self, batch: &mut Batch) {
         let then = if self.more { Then::Feed } else { Then::Nothing };
         if self.taken < self.fed {
-            let waited = self.hub.wait(&self.job, self.taken + 1, then, Deadline::NEVER);
+            let waited = self
+                .hub
+                .wait(&self.job, self.taken + 1, then, Deadline::NEVER);
             debug_assert!(waited, "there is no deadline");
         }
         self.job.take(batch);
@@ -283,7 +289,10 @@ pub(crate) fn header(job: &Job, function: TaskRef, count: u32, timed: bool) -> H
 pub(crate) fn empty_parcel() -> Parcel {
     let mut bytes = Vec::with_capacity(HEADER + 48);
     bytes.resize(HEADER, 0);
-    Parcel { bytes, attachments: Vec::new() }
+    Parcel {
+        bytes,
+        attachments: Vec::new(),
+    }
 }
 
 /// Encodes one item behind what is in `parcel`. The first of a job is checked to be readable.

@@ -169,16 +169,28 @@ mod tests {
     fn a_frame_can_begin_later() {
         let mut bytes = header().to_bytes();
         set_start(&mut bytes, 8);
-        assert_eq!(Header::from_bytes(&bytes), Some(Header { start: 8, ..header() }));
+        assert_eq!(
+            Header::from_bytes(&bytes),
+            Some(Header {
+                start: 8,
+                ..header()
+            })
+        );
     }
 
     #[test]
     fn impossible_headers_are_refused() {
         let bytes = header().to_bytes();
         assert_eq!(Header::from_bytes(&bytes[..HEADER - 1]), None);
-        let nothing_left = Header { start: 9, ..header() };
+        let nothing_left = Header {
+            start: 9,
+            ..header()
+        };
         assert_eq!(Header::from_bytes(&nothing_left.to_bytes()), None);
-        let too_many = Header { count: 1 << 16, ..header() };
+        let too_many = Header {
+            count: 1 << 16,
+            ..header()
+        };
         assert_eq!(Header::from_bytes(&too_many.to_bytes()), None);
     }
 

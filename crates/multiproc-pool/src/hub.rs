@@ -106,7 +106,16 @@ impl Chunk {
             Body::Inline(frame) => frame.len(),
             Body::Stored(object) => object.len(),
         };
-        Chunk { job, first, count, body, next: 0, start: 0, bytes, counted: false }
+        Chunk {
+            job,
+            first,
+            count,
+            body,
+            next: 0,
+            start: 0,
+            bytes,
+            counted: false,
+        }
     }
 
     /// Takes in records of it. `true`: it is answered to the end.
@@ -173,8 +182,9 @@ impl Chunk {
         match &mut self.body {
             Body::Inline(bytes) => frame::set_start(bytes, self.next),
             Body::Stored(object) => {
-                let mut copy = parcel::load(object)
-                    .map_err(|error| TaskErrorKind::NoSpace { reason: error.to_string() })?;
+                let mut copy = parcel::load(object).map_err(|error| TaskErrorKind::NoSpace {
+                    reason: error.to_string(),
+                })?;
                 frame::set_start(&mut copy.bytes, self.next);
                 *object = parcel::store(&copy).map_err(not_stored)?;
             }
@@ -189,7 +199,9 @@ pub(crate) fn not_stored(error: CreateError) -> TaskErrorKind {
     if error.is_invalid() {
         return TaskErrorKind::Encode(EncodeError::new("an argument", error));
     }
-    TaskErrorKind::NoSpace { reason: error.to_string() }
+    TaskErrorKind::NoSpace {
+        reason: error.to_string(),
+    }
 }
 
 impl Hub {
@@ -299,7 +311,11 @@ impl Hub {
     /// Whether a worker has published something that was not drained.
     pub(crate) fn has_results(&self) -> bool {
         self.readers.iter().any(|reader| {
-            reader.lock().ring.as_ref().is_some_and(|ring| !ring.is_empty())
+            reader
+                .lock()
+                .ring
+                .as_ref()
+                .is_some_and(|ring| !ring.is_empty())
         })
     }
 
@@ -312,7 +328,11 @@ impl Hub {
 
     /// Takes in all outcomes of one worker.
     pub(crate) fn drain_slot(&self, slot: usize) {
-        let Reader { ring, records, ends } = &mut *self.readers[slot].lock();
+        let Reader {
+            ring,
+            records,
+            ends,
+        } = &mut *self.readers[slot].lock();
         let Some(ring) = ring.as_ref().filter(|ring| !ring.is_empty()) else {
             return;
         };
@@ -367,7 +387,11 @@ impl Hub {
         self.drain_slot(slot);
         self.readers[slot].lock().ring = None;
         if let Some(claim) = self.take_claim(slot) {
-            let lost = TaskErrorKind::WorkerLost { pid, signal: status.signal(), status };
+            let lost = TaskErrorKind::WorkerLost {
+                pid,
+                signal: status.signal(),
+                status,
+            };
             self.core.lock().give_back(claim, lost);
         }
         self.flush();

@@ -56,7 +56,9 @@ where
                 items => Size::Fixed(items.min(MOST_ITEMS)),
             };
             let items = if items == 0 { MOST_ITEMS } else { items };
-            feed.most = feed.most.max(items.saturating_mul(feed.workers() * CHUNKS_AHEAD));
+            feed.most = feed
+                .most
+                .max(items.saturating_mul(feed.workers() * CHUNKS_AHEAD));
         }
     }
 
@@ -123,7 +125,11 @@ where
     I: Iterator<Item = A>,
 {
     pub(crate) fn new(feed: Result<Feed<I>, TaskError>) -> Self {
-        Imap { stream: Stream::new(feed), early: VecDeque::new(), given: 0 }
+        Imap {
+            stream: Stream::new(feed),
+            early: VecDeque::new(),
+            given: 0,
+        }
     }
 
     /// How many items a worker takes at once; 0: sized by how long tasks take. The default is 1.
@@ -148,7 +154,9 @@ where
     I: Iterator<Item = A>,
 {
     pub(crate) fn new(feed: Result<Feed<I>, TaskError>) -> Self {
-        ImapUnordered { stream: Stream::new(feed) }
+        ImapUnordered {
+            stream: Stream::new(feed),
+        }
     }
 
     /// As [`Imap::chunk_size`].
@@ -220,7 +228,9 @@ where
 
 impl<A, R, I> fmt::Debug for Imap<A, R, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Imap").field("given", &self.given).finish_non_exhaustive()
+        f.debug_struct("Imap")
+            .field("given", &self.given)
+            .finish_non_exhaustive()
     }
 }
 

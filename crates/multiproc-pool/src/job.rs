@@ -171,7 +171,8 @@ impl State {
 
     /// Forgets `waiter`.
     pub(crate) fn unsubscribe(&mut self, waiter: &Arc<Waiter>) {
-        self.waiters.retain(|(_, other)| !Arc::ptr_eq(other, waiter));
+        self.waiters
+            .retain(|(_, other)| !Arc::ptr_eq(other, waiter));
     }
 }
 
@@ -258,7 +259,8 @@ mod tests {
     #[test]
     fn a_failure_is_an_outcome_with_its_index() {
         let job = Job::new(1, false);
-        job.lock().answer(7, Answer::Failed(TaskErrorKind::Cancelled));
+        job.lock()
+            .answer(7, Answer::Failed(TaskErrorKind::Cancelled));
         assert!(!job.is_successful());
         let batch = job.keep();
         let error = batch.read::<u32>(&batch.outcomes[0]).unwrap_err();

@@ -54,11 +54,11 @@ mod job;
 mod outcome;
 mod pool;
 mod result;
+#[cfg(test)]
+mod settle_tests;
 mod supervisor;
 mod turn;
 mod words;
-#[cfg(test)]
-mod settle_tests;
 mod worker;
 
 pub use builder::PoolBuilder;

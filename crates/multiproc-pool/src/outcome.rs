@@ -104,7 +104,10 @@ impl Failure {
             Failure::NoSpace(text) => (Kind::NoSpace, codec::encode(text)),
         };
         // These are types of ours, made of texts: they can be encoded.
-        (kind, encoded.map_or_else(|_| Vec::new(), |parcel| parcel.bytes))
+        (
+            kind,
+            encoded.map_or_else(|_| Vec::new(), |parcel| parcel.bytes),
+        )
     }
 }
 

@@ -73,7 +73,15 @@ impl Pool {
     }
 
     pub(crate) fn of(hub: Arc<Hub>) -> Pool {
-        Pool { hub, owner: std::process::id() }
+        Pool {
+            hub,
+            owner: std::process::id(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// Calls `f(argument)` in a worker and waits for the result.
@@ -142,7 +150,8 @@ impl Pool {
         feed::encode(argument, &mut parcel, true).map_err(TaskErrorKind::Encode)?;
         let header = feed::header(&job, task, 1, false);
         let body = feed::make_body(header, &mut parcel, &[])?;
-        self.hub.submit(&mut vec![Chunk::new(Arc::clone(&job), 0, 1, body)])?;
+        self.hub
+            .submit(&mut vec![Chunk::new(Arc::clone(&job), 0, 1, body)])?;
         Ok(job)
     }
 
@@ -168,7 +177,10 @@ impl Pool {
             Ok(value) => put(&mut results, index, value),
             Err(error) => {
                 feed.end();
-                if failed.as_ref().is_none_or(|failed| error.index() < failed.index()) {
+                if failed
+                    .as_ref()
+                    .is_none_or(|failed| error.index() < failed.index())
+                {
                     failed = Some(error);
                 }
             }
@@ -207,7 +219,9 @@ impl Pool {
             }
         };
         let mut results = Vec::new();
-        run(&mut feed, |_, index, result| put(&mut results, index, result));
+        run(&mut feed, |_, index, result| {
+            put(&mut results, index, result)
+        });
         let refused = feed.refused().map(Err);
         results.into_iter().flatten().chain(refused).collect()
     }
@@ -221,10 +235,12 @@ impl Pool {
     {
         let items: Vec<A> = items.into_iter().collect();
         let size = chunk::share(items.len(), self.hub.workers());
-        let handed = self.feed(f, items, Size::Fixed(size), false).map(|mut feed| {
-            feed.fill_all(size);
-            feed.detach()
-        });
+        let handed = self
+            .feed(f, items, Size::Fixed(size), false)
+            .map(|mut feed| {
+                feed.fill_all(size);
+                feed.detach()
+            });
         AsyncResult::all(&self.hub, handed)
     }
 
@@ -369,10 +385,8 @@ impl Pool {
 }
 
 /// Feeds a job to its end, and hands over each outcome as it comes.
-fn run<A, R, I>(
-    feed: &mut Feed<I>,
-    mut each: impl FnMut(&mut Feed<I>, usize, Result<R, TaskError>),
-) where
+fn run<A, R, I>(feed: &mut Feed<I>, mut each: impl FnMut(&mut Feed<I>, usize, Result<R, TaskError>))
+where
     A: Serialize + DeserializeOwned + 'static,
     R: DeserializeOwned + 'static,
     I: Iterator<Item = A>,

@@ -65,7 +65,13 @@ impl<R: DeserializeOwned + 'static> AsyncResult<Vec<R>> {
                 Ok((job, total)) => State::Handed(job, total),
                 Err(error) => State::Refused(error),
             },
-            read: |batch| batch.outcomes.iter().map(|outcome| batch.read(outcome)).collect(),
+            read: |batch| {
+                batch
+                    .outcomes
+                    .iter()
+                    .map(|outcome| batch.read(outcome))
+                    .collect()
+            },
         }
     }
 }
@@ -150,6 +156,8 @@ impl<R> fmt::Debug for AsyncResult<R> {
             State::Handed(job, total) => job.has_reached(*total),
             State::Refused(_) => true,
         };
-        f.debug_struct("AsyncResult").field("ready", &ready).finish_non_exhaustive()
+        f.debug_struct("AsyncResult")
+            .field("ready", &ready)
+            .finish_non_exhaustive()
     }
 }

@@ -23,7 +23,10 @@ use crate::hub::{Body, Chunk, Hub};
 use crate::job::Job;
 use crate::worker::{self, Seat, Step, Witness};
 
-const KILLED: ExitStatus = ExitStatus::Signal { signal: 9, core_dumped: false };
+const KILLED: ExitStatus = ExitStatus::Signal {
+    signal: 9,
+    core_dumped: false,
+};
 
 /// Kills its process when `step` is passed for the `nth` time.
 struct Dies {
@@ -149,7 +152,11 @@ fn die_with(by: By, step: Step, nth: u32) -> usize {
     reap(&lives);
     assert!(answered, "{step:?} {nth}: an item has no answer");
     let batch = job.keep();
-    assert_eq!(batch.outcomes.len(), 12, "{step:?} {nth}: each has one answer");
+    assert_eq!(
+        batch.outcomes.len(),
+        12,
+        "{step:?} {nth}: each has one answer"
+    );
     let mut lost = 0;
     for (index, outcome) in batch.outcomes.iter().enumerate() {
         assert_eq!(outcome.index, index);
@@ -159,7 +166,10 @@ fn die_with(by: By, step: Step, nth: u32) -> usize {
             Ok(value) => assert!(value == 7 * item && runs == 1, "{item} ran {runs} times"),
             Err(error) => {
                 assert!(error.is_worker_lost(), "{error}");
-                assert!(runs == u64::from(step == Step::Called), "{item} ran {runs} times");
+                assert!(
+                    runs == u64::from(step == Step::Called),
+                    "{item} ran {runs} times"
+                );
                 lost += 1;
             }
         }
@@ -169,7 +179,12 @@ fn die_with(by: By, step: Step, nth: u32) -> usize {
 
 #[test]
 fn a_death_before_an_item_is_begun_costs_nothing() {
-    for step in [Step::HeadLocked, Step::Claimed, Step::HeadMoved, Step::Unlocked] {
+    for step in [
+        Step::HeadLocked,
+        Step::Claimed,
+        Step::HeadMoved,
+        Step::Unlocked,
+    ] {
         for nth in 1..=4 {
             assert_eq!(die_at(step, nth), 0, "{step:?} {nth}");
         }
@@ -199,7 +214,14 @@ fn the_next_owner_of_the_head_lock_repairs_before_the_supervisor() {
     let hub = Hub::new("repaired".into(), 2).expect("there is memory");
     let base = items(8);
     let job = hand_in(&hub, base, By::Ring, 8, 1);
-    let dies = start(&hub, 0, Dies { step: Step::Claimed, nth: 1 });
+    let dies = start(
+        &hub,
+        0,
+        Dies {
+            step: Step::Claimed,
+            nth: 1,
+        },
+    );
     reap(&dies);
     // The other worker runs everything before the death is settled.
     let lives = start(&hub, 1, Lives);
@@ -218,15 +240,35 @@ fn what_is_over_is_answered_once() {
     let hub = Hub::new("over".into(), 1).expect("there is memory");
     let base = items(12);
     let job = hand_in(&hub, base, By::Parcel, 4, 3);
-    let dies = start(&hub, 0, Dies { step: Step::Called, nth: 2 });
+    let dies = start(
+        &hub,
+        0,
+        Dies {
+            step: Step::Called,
+            nth: 2,
+        },
+    );
     reap(&dies);
     assert!(hub.end(TaskErrorKind::Cancelled) && !hub.end(TaskErrorKind::TimedOut));
     hub.answer_all();
     hub.bury(0, dies.pid, KILLED);
     let batch = job.keep();
     assert_eq!(batch.outcomes.len(), 12);
-    assert_eq!(batch.read::<u64>(&batch.outcomes[0]).expect("it was finished"), 7 * base);
+    assert_eq!(
+        batch
+            .read::<u64>(&batch.outcomes[0])
+            .expect("it was finished"),
+        7 * base
+    );
     let rest = &batch.outcomes[1..];
-    assert!(rest.iter().all(|it| batch.read::<u64>(it).expect_err("it is over").is_cancelled()));
-    assert!(hub.open_job(true, false).is_err_and(|kind| matches!(kind, TaskErrorKind::Cancelled)));
+    assert!(rest.iter().all(|it| {
+        batch
+            .read::<u64>(it)
+            .expect_err("it is over")
+            .is_cancelled()
+    }));
+    assert!(
+        hub.open_job(true, false)
+            .is_err_and(|kind| matches!(kind, TaskErrorKind::Cancelled))
+    );
 }

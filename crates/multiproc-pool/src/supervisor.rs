@@ -43,7 +43,10 @@ struct Slots {
 }
 
 enum Slot {
-    Up { process: Process<()>, born: Instant },
+    Up {
+        process: Process<()>,
+        born: Instant,
+    },
     /// To be filled again, not before this moment.
     Gap(Instant),
     /// Stays empty: the pool ends.
@@ -118,7 +121,9 @@ impl Hub {
         let hub = Arc::clone(self);
         let name = format!("{} supervisor", self.crew.name);
         self.board.set_unattended(true);
-        let thread = std::thread::Builder::new().name(name).spawn(move || hub.supervision())?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || hub.supervision())?;
         *self.crew.thread.lock() = Some(thread);
         Ok(())
     }
@@ -226,7 +231,9 @@ impl Hub {
             .map_err(BrokenCause::Start)?;
         let (hub, exits) = (Arc::downgrade(self), Arc::clone(&self.crew.exits));
         let pid = process.pid();
-        process.on_exit(Box::new(move |status| report(&hub, &exits, Exit { slot, pid, status })));
+        process.on_exit(Box::new(move |status| {
+            report(&hub, &exits, Exit { slot, pid, status })
+        }));
         slots.of[slot] = Slot::Up { process, born };
         Ok(())
     }
@@ -250,7 +257,9 @@ impl Hub {
         let mut slots = self.crew.slots.lock();
         self.forgive(&mut slots);
         let now = Instant::now();
-        slots.failures.retain(|(when, _)| now.duration_since(*when) < FAILURES_WITHIN);
+        slots
+            .failures
+            .retain(|(when, _)| now.duration_since(*when) < FAILURES_WITHIN);
         slots.failures.push((now, cause));
         if slots.failures.len() < FAILURES {
             return;
@@ -304,5 +313,51 @@ fn report(hub: &Weak<Hub>, exits: &Mutex<Vec<Exit>>, exit: Exit) {
     exits.push(exit);
     if let Some(hub) = hub.upgrade() {
         hub.board.watch().ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Pool;
+
+    fn died() -> BrokenCause {
+        BrokenCause::Died(ExitStatus::Code(7))
+    }
+
+    fn abort((): ()) {
+        std::process::abort()
+    }
+
+    #[test]
+    fn fault_18_three_failed_starts_break_the_pool() {
+        let pool = Pool::new(1).expect("it starts");
+        let nap = pool.apply_async(|()| std::thread::sleep(Duration::from_secs(60)), ());
+        for _ in 0..FAILURES {
+            assert!(nap.try_get().is_err_and(|error| error.is_timed_out()));
+            pool.hub().start_failed(died());
+        }
+        let error = nap.get().expect_err("its worker was killed");
+        assert!(error.is_broken(), "{error}");
+        assert!(error.to_string().contains("exited with code 7"), "{error}");
+        assert!(
+            pool.apply(|n: u8| n, 1)
+                .expect_err("it is broken")
+                .is_broken()
+        );
+        assert!(pool.join().expect_err("it is broken").is_broken());
+        assert_eq!(pool.worker_pids(), []);
+    }
+
+    #[test]
+    fn a_worker_that_came_up_makes_good_for_earlier_failures() {
+        let pool = Pool::new(1).expect("it starts");
+        for _ in 0..FAILURES * 2 {
+            pool.hub().start_failed(died());
+            // Its successor was born after the failure.
+            let lost = pool.apply(abort, ()).expect_err("it aborts");
+            assert!(lost.is_worker_lost(), "{lost}");
+            assert_eq!(pool.apply(|n: u8| n, 1).expect("there is a new one"), 1);
+        }
     }
 }

@@ -79,7 +79,10 @@ impl Turn {
     #[must_use = "a turn that was handed over must be handed on"]
     pub(crate) fn leave(&self, waiter: &Arc<Waiter>) -> bool {
         let mut state = self.state.lock();
-        let place = state.queue.iter().position(|other| Arc::ptr_eq(other, waiter));
+        let place = state
+            .queue
+            .iter()
+            .position(|other| Arc::ptr_eq(other, waiter));
         place.map(|place| state.queue.remove(place)).is_some()
     }
 

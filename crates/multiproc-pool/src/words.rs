@@ -95,7 +95,8 @@ impl Board {
     /// Says whether the supervisor must hear of results. Followed by a fence: whoever leaves results
     /// to the supervisor looks at the rings once more.
     pub(crate) fn set_unattended(&self, unattended: bool) {
-        self.half(UNATTENDED).store(u32::from(unattended), Ordering::Relaxed);
+        self.half(UNATTENDED)
+            .store(u32::from(unattended), Ordering::Relaxed);
         // SYNC POINT turn: the worker pushes, fences, then reads this.
         fence(Ordering::SeqCst);
     }
@@ -135,13 +136,18 @@ impl Board {
     pub(crate) fn claim(&self, slot: usize, ticket: u32) {
         let claim = Claim { ticket, begun: 0 };
         // Whoever sees the head moved must see the claim: that store releases.
-        self.slot(slot, CLAIM).store(claim.to_word(), Ordering::Relaxed);
+        self.slot(slot, CLAIM)
+            .store(claim.to_word(), Ordering::Relaxed);
     }
 
     /// Says that item `item` of the claimed chunk is about to run.
     pub(crate) fn begin(&self, slot: usize, ticket: u32, item: u32) {
-        let claim = Claim { ticket, begun: item + 1 };
-        self.slot(slot, CLAIM).store(claim.to_word(), Ordering::Release);
+        let claim = Claim {
+            ticket,
+            begun: item + 1,
+        };
+        self.slot(slot, CLAIM)
+            .store(claim.to_word(), Ordering::Release);
     }
 
     /// Takes back a claim whose frame was not taken.
@@ -166,7 +172,8 @@ impl Board {
     }
 
     pub(crate) fn set_ready(&self, slot: usize, ready: bool) {
-        self.slot(slot, READY).store(u64::from(ready), Ordering::Release);
+        self.slot(slot, READY)
+            .store(u64::from(ready), Ordering::Release);
     }
 
     pub(crate) fn is_ready(&self, slot: usize) -> bool {
@@ -235,11 +242,23 @@ mod tests {
         let board = Board::create(2).unwrap();
         assert_eq!(board.take_claim(1), None);
         board.claim(1, 0);
-        assert_eq!(board.take_claim(1), Some(Claim { ticket: 0, begun: 0 }));
+        assert_eq!(
+            board.take_claim(1),
+            Some(Claim {
+                ticket: 0,
+                begun: 0
+            })
+        );
         assert_eq!(board.take_claim(1), None);
         board.claim(1, u32::MAX);
         board.begin(1, u32::MAX, 65_534);
-        assert_eq!(board.take_claim(1), Some(Claim { ticket: u32::MAX, begun: 65_535 }));
+        assert_eq!(
+            board.take_claim(1),
+            Some(Claim {
+                ticket: u32::MAX,
+                begun: 65_535
+            })
+        );
         assert_eq!(board.take_claim(0), None);
     }
 
@@ -249,7 +268,13 @@ mod tests {
         board.claim(0, 4);
         board.claim(2, 5);
         board.repair(5);
-        assert_eq!(board.take_claim(0), Some(Claim { ticket: 4, begun: 0 }));
+        assert_eq!(
+            board.take_claim(0),
+            Some(Claim {
+                ticket: 4,
+                begun: 0
+            })
+        );
         assert_eq!(board.take_claim(2), None);
     }
 
@@ -268,7 +293,9 @@ mod tests {
         let board = Board::create(1).unwrap();
         board.bell().arm();
         assert!(board.announce_to_collector(), "somebody was there");
-        let woken = board.bell().sleep(&mut Sleeper::new(multiproc_sys::clock::Deadline::NEVER));
+        let woken = board
+            .bell()
+            .sleep(&mut Sleeper::new(multiproc_sys::clock::Deadline::NEVER));
         assert_eq!(woken, Woken::Changed);
     }
 

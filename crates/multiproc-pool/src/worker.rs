@@ -236,7 +236,9 @@ impl<W: Witness> Worker<'_, W> {
             self.job = header.job;
         }
         let task = self.resolve(TaskRef::from_words(header.function));
-        let mut items = Items::of(&frame[HEADER..], header.count).into_iter().flatten();
+        let mut items = Items::of(&frame[HEADER..], header.count)
+            .into_iter()
+            .flatten();
         let begun = header.timed.then(Instant::now);
         if header.start > 0 {
             let _answered_before = items.nth(header.start as usize - 1);
@@ -342,7 +344,12 @@ impl<W: Witness> Worker<'_, W> {
 
     fn write_record(&mut self, place: Place, kind: Kind) {
         let Place { ticket, item, took } = place;
-        let record = Record { ticket, item, kind, took };
+        let record = Record {
+            ticket,
+            item,
+            kind,
+            took,
+        };
         self.reply.bytes[..RECORD].copy_from_slice(&record.to_bytes());
     }
 

@@ -33,7 +33,10 @@ fn check(ledger: &Object, outcomes: &[Result<u64, TaskError>], items: usize) -> 
     for (item, outcome) in outcomes.iter().enumerate() {
         let runs = ledger.words()[item].load(Ordering::Relaxed);
         match outcome {
-            Ok(value) => assert!(*value == item as u64 * 3 && runs == 1, "{item} ran {runs} times"),
+            Ok(value) => assert!(
+                *value == item as u64 * 3 && runs == 1,
+                "{item} ran {runs} times"
+            ),
             Err(error) => {
                 assert!(error.is_worker_lost() && error.index() == item, "{error}");
                 assert!(runs <= 1, "{item} was lost and ran {runs} times");
@@ -113,7 +116,11 @@ fn fault_01_the_lost_task_says_who_and_why() {
         };
         assert_eq!((vec![*pid], *signal), (pids, Some(9)));
         assert!(error.to_string().contains("SIGKILL"), "{error}");
-        assert_eq!(pool.apply(|n: u32| n + 1, 1).unwrap(), 2, "there is a new worker");
+        assert_eq!(
+            pool.apply(|n: u32| n + 1, 1).unwrap(),
+            2,
+            "there is a new worker"
+        );
     });
 }
 
@@ -122,9 +129,17 @@ fn fault_02_a_crash_is_a_lost_task() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
         for _ in 0..5 * chaos() {
-            let error = pool.apply(|()| -> () { std::process::abort() }, ()).unwrap_err();
+            let error = pool
+                .apply(|()| -> () { std::process::abort() }, ())
+                .unwrap_err();
             assert!(
-                matches!(error.kind(), TaskErrorKind::WorkerLost { signal: Some(6), .. }),
+                matches!(
+                    error.kind(),
+                    TaskErrorKind::WorkerLost {
+                        signal: Some(6),
+                        ..
+                    }
+                ),
                 "{error}"
             );
         }
@@ -159,7 +174,11 @@ fn fault_05_what_was_finished_is_delivered() {
             for (n, outcome) in (0..last).zip(&outcomes) {
                 assert_eq!(*outcome.as_ref().unwrap(), n);
             }
-            assert!(outcomes[last as usize].as_ref().is_err_and(TaskError::is_worker_lost));
+            assert!(
+                outcomes[last as usize]
+                    .as_ref()
+                    .is_err_and(TaskError::is_worker_lost)
+            );
         }
     });
 }
@@ -173,7 +192,11 @@ fn fault_07_an_idle_death_costs_nothing() {
             for pid in pool.worker_pids() {
                 kill(pid);
             }
-            assert_eq!(pool.apply(|n: u64| n, n).unwrap(), n, "and asking at once is no race");
+            assert_eq!(
+                pool.apply(|n: u64| n, n).unwrap(),
+                n,
+                "and asking at once is no race"
+            );
             eventually("two new workers", || {
                 let now = pool.worker_pids();
                 now.len() == 2 && now.iter().all(|pid| !seen.contains(pid))
@@ -219,7 +242,12 @@ fn fault_11_workers_that_kill_each_other() {
                     victims,
                 );
                 assert_eq!(outcomes.len(), 20);
-                assert!(outcomes.iter().flat_map(Result::as_ref).all(|pid| pids.contains(pid)));
+                assert!(
+                    outcomes
+                        .iter()
+                        .flat_map(Result::as_ref)
+                        .all(|pid| pids.contains(pid))
+                );
             }
             assert_eq!(pool.apply(|n: u8| n, 3).unwrap(), 3);
         }
@@ -252,8 +280,16 @@ fn fault_27_drop_with_work_queued_leaves_nobody() {
                 .collect();
             let begun = Instant::now();
             drop(pool);
-            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-            assert!(results.iter().all(|result| result.try_get().unwrap_err().is_cancelled()));
+            assert!(
+                begun.elapsed() < Duration::from_secs(1),
+                "{:?}",
+                begun.elapsed()
+            );
+            assert!(
+                results
+                    .iter()
+                    .all(|result| result.try_get().unwrap_err().is_cancelled())
+            );
             assert_eq!(alive(&pids), []);
         }
     });
@@ -268,8 +304,16 @@ fn terminate_ends_ten_thousand_long_tasks_at_once() {
             .collect();
         let begun = Instant::now();
         pool.terminate();
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-        assert!(results.iter().all(|result| result.get().unwrap_err().is_cancelled()));
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(
+            results
+                .iter()
+                .all(|result| result.get().unwrap_err().is_cancelled())
+        );
         assert!(pool.apply(|()| (), ()).unwrap_err().is_cancelled());
         assert!(pool.map(|n: u8| n, [1]).unwrap_err().is_cancelled());
         pool.join().unwrap();
@@ -292,9 +336,16 @@ fn terminate_wakes_those_who_wait() {
             pool.terminate();
             let outcomes = map.join().unwrap();
             assert_eq!(outcomes.len(), 100);
-            assert!(outcomes.iter().all(|it| it.as_ref().is_err_and(TaskError::is_cancelled)));
+            assert!(
+                outcomes
+                    .iter()
+                    .all(|it| it.as_ref().is_err_and(TaskError::is_cancelled))
+            );
             assert!(apply.join().unwrap().unwrap_err().is_cancelled());
-            assert!(imap.join().unwrap() >= 1, "and the endless iterator has an end");
+            assert!(
+                imap.join().unwrap() >= 1,
+                "and the endless iterator has an end"
+            );
         });
     });
 }
@@ -309,13 +360,26 @@ fn close_and_join_let_the_work_finish() {
             pool.apply_async(|ms| std::thread::sleep(Duration::from_millis(ms)), millis)
         });
         pool.close();
-        assert!(pool.join_timeout(Duration::from_millis(1)).unwrap_err().is_timed_out());
+        assert!(
+            pool.join_timeout(Duration::from_millis(1))
+                .unwrap_err()
+                .is_timed_out()
+        );
         let refused = pool.apply(|n: u8| n, 1).unwrap_err();
-        assert!(refused.is_closed() && refused.to_string().contains("closed"), "{refused}");
+        assert!(
+            refused.is_closed() && refused.to_string().contains("closed"),
+            "{refused}"
+        );
         assert!(pool.map(|n: u8| n, [1, 2]).unwrap_err().is_closed());
         let each = pool.map_each(|n: u8| n, [1, 2]);
-        assert!(each.iter().all(|it| it.as_ref().is_err_and(TaskError::is_closed)));
-        assert_eq!(pool.imap(|n: u8| n, [1, 2]).filter(Result::is_ok).count(), 0);
+        assert!(
+            each.iter()
+                .all(|it| it.as_ref().is_err_and(TaskError::is_closed))
+        );
+        assert_eq!(
+            pool.imap(|n: u8| n, [1, 2]).filter(Result::is_ok).count(),
+            0
+        );
         pool.join().unwrap();
         pool.join().unwrap();
         assert!(naps.iter().all(|nap| nap.try_get().is_ok()));
@@ -371,7 +435,8 @@ fn nothing_is_left_behind() {
             let pids = pool.worker_pids();
             pool.map(|n: u64| n, 0..100).unwrap();
             kill(pids[0]);
-            pool.map(|block: Vec<u8>| block, vec![vec![1; 1 << 20]; 4]).unwrap();
+            pool.map(|block: Vec<u8>| block, vec![vec![1; 1 << 20]; 4])
+                .unwrap();
             pids
         };
         let mut pids = round();

@@ -53,12 +53,24 @@ fn map_reports_the_failure_with_the_lowest_index() {
         let pool = Pool::new(2).unwrap();
         let error = pool.map(odd_fails, [0, 2, 4, 5, 6, 7]).unwrap_err();
         assert_eq!(error.index(), 3);
-        let TaskErrorKind::Panicked { message, location, .. } = error.kind() else {
+        let TaskErrorKind::Panicked {
+            message, location, ..
+        } = error.kind()
+        else {
             panic!("another kind: {error}");
         };
         assert_eq!(message, "5 is odd");
-        assert!(location.as_ref().is_some_and(|place| place.contains("verbs.rs")), "{error}");
-        assert_eq!(pool.map(odd_fails, [0, 2]).unwrap(), [0, 2], "the workers live on");
+        assert!(
+            location
+                .as_ref()
+                .is_some_and(|place| place.contains("verbs.rs")),
+            "{error}"
+        );
+        assert_eq!(
+            pool.map(odd_fails, [0, 2]).unwrap(),
+            [0, 2],
+            "the workers live on"
+        );
     });
 }
 
@@ -91,7 +103,9 @@ fn tuples_are_several_arguments() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
         let pairs = (0..5).map(|n| (n, format!("{n}!")));
-        let joined = pool.map(|(n, text): (u32, String)| format!("{n}{text}"), pairs).unwrap();
+        let joined = pool
+            .map(|(n, text): (u32, String)| format!("{n}{text}"), pairs)
+            .unwrap();
         assert_eq!(joined, ["00!", "11!", "22!", "33!", "44!"]);
     });
 }
@@ -117,7 +131,11 @@ fn apply_async_can_be_asked_again_and_again() {
         assert!(slow.try_get().unwrap_err().is_timed_out());
         assert!(!slow.wait(Duration::from_millis(1)));
         let begun = Instant::now();
-        assert!(slow.get_timeout(Duration::from_millis(20)).unwrap_err().is_timed_out());
+        assert!(
+            slow.get_timeout(Duration::from_millis(20))
+                .unwrap_err()
+                .is_timed_out()
+        );
         assert!(begun.elapsed() >= Duration::from_millis(20));
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -169,7 +187,10 @@ fn imap_gives_results_in_order() {
         let results: Vec<u64> = pool.imap(nap, naps.clone()).map(Result::unwrap).collect();
         assert_eq!(results, naps);
         let results = pool.imap(odd_fails, 0..10).map(|result| result.is_ok());
-        assert!(results.eq((0..10).map(|n| n % 2 == 0)), "failures keep their place");
+        assert!(
+            results.eq((0..10).map(|n| n % 2 == 0)),
+            "failures keep their place"
+        );
     });
 }
 
@@ -229,12 +250,30 @@ fn ten_thousand_tasks_one_by_one() {
 fn large_values_go_both_ways() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
-        let sizes = [0, 1, 8 << 10, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 1 << 20];
-        let blocks = sizes.iter().cycle().take(50).map(|&size| Bytes::from(vec![7; size]));
+        let sizes = [
+            0,
+            1,
+            8 << 10,
+            (64 << 10) - 1,
+            64 << 10,
+            (64 << 10) + 1,
+            1 << 20,
+        ];
+        let blocks = sizes
+            .iter()
+            .cycle()
+            .take(50)
+            .map(|&size| Bytes::from(vec![7; size]));
         let back = pool.map(|block: Bytes| block, blocks).unwrap();
-        assert!(back.iter().map(|block| block.len()).eq(sizes.iter().cycle().take(50).copied()));
+        assert!(
+            back.iter()
+                .map(|block| block.len())
+                .eq(sizes.iter().cycle().take(50).copied())
+        );
         assert!(back.iter().all(|block| block.iter().all(|&byte| byte == 7)));
-        let lone = pool.apply(|block: Vec<u8>| block, vec![9; 40 << 20]).unwrap();
+        let lone = pool
+            .apply(|block: Vec<u8>| block, vec![9; 40 << 20])
+            .unwrap();
         assert!(lone.len() == 40 << 20 && lone.iter().all(|&byte| byte == 9));
     });
 }
@@ -249,7 +288,10 @@ fn handles_travel_inside_items_and_results() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
         let shared = Object::create(Kind::Plain, 1, 64, |_| ()).unwrap();
-        let counts = (1..=100).map(|by| Count { shared: shared.clone(), by });
+        let counts = (1..=100).map(|by| Count {
+            shared: shared.clone(),
+            by,
+        });
         let back = pool.map(
             |count: Count| {
                 count.shared.words()[0].fetch_add(count.by, Ordering::Relaxed);
@@ -287,7 +329,14 @@ fn a_worker_can_have_a_pool_of_its_own() {
     within_a_minute(|| {
         let pool = Pool::new(1).unwrap();
         let sum = pool.apply(
-            |n: u64| Pool::new(2).unwrap().map(square, 0..n).unwrap().iter().sum::<u64>(),
+            |n: u64| {
+                Pool::new(2)
+                    .unwrap()
+                    .map(square, 0..n)
+                    .unwrap()
+                    .iter()
+                    .sum::<u64>()
+            },
             10,
         );
         assert_eq!(sum.unwrap(), 285);
@@ -314,7 +363,10 @@ fn fault_39_what_cannot_be_encoded_is_an_error_of_its_item() {
         let pool = Pool::new(1).unwrap();
         let pid = pool.worker_pids();
         let error = pool.apply(|_: WontEncode| (), WontEncode(1)).unwrap_err();
-        assert!(error.is_encode() && error.to_string().contains("it does not travel"), "{error}");
+        assert!(
+            error.is_encode() && error.to_string().contains("it does not travel"),
+            "{error}"
+        );
         for _ in 0..5 {
             let error = pool.apply(WontEncode, 1).unwrap_err();
             assert!(error.is_encode(), "{error}");
@@ -323,7 +375,11 @@ fn fault_39_what_cannot_be_encoded_is_an_error_of_its_item() {
         let items = [Ok(1), Err(WontEncode(2)), Ok(3)];
         let outcomes = pool.map_each(|item: Result<u8, WontEncode>| item.is_ok(), items);
         assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
-        assert!(outcomes[1].as_ref().is_err_and(|error| error.is_encode() && error.index() == 1));
+        assert!(
+            outcomes[1]
+                .as_ref()
+                .is_err_and(|error| error.is_encode() && error.index() == 1)
+        );
         assert_eq!(pool.worker_pids(), pid, "the worker lives");
     });
 }
@@ -335,9 +391,15 @@ fn fault_40_what_cannot_be_decoded_is_an_error_of_its_item() {
         let pid = pool.worker_pids();
         for _ in 0..5 {
             let error = pool.apply(|_: WontDecode| (), WontDecode(1)).unwrap_err();
-            assert!(error.is_decode() && error.to_string().contains("WontDecode"), "{error}");
+            assert!(
+                error.is_decode() && error.to_string().contains("WontDecode"),
+                "{error}"
+            );
             let error = pool.apply(WontDecode, 1).unwrap_err();
-            assert!(error.is_decode() && error.to_string().contains("WontDecode"), "{error}");
+            assert!(
+                error.is_decode() && error.to_string().contains("WontDecode"),
+                "{error}"
+            );
         }
         assert_eq!(pool.worker_pids(), pid, "the worker lives");
     });

@@ -25,14 +25,20 @@ pub(crate) fn within_a_minute(test: impl FnOnce() + Send + 'static) {
 
 /// How often a test of deaths is to be repeated: `CHAOS=10` for ten times as often.
 pub(crate) fn chaos() -> u32 {
-    std::env::var("CHAOS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+    std::env::var("CHAOS")
+        .ok()
+        .and_then(|times| times.parse().ok())
+        .unwrap_or(1)
 }
 
 /// Waits for what must come, but not at once.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "still not: {what}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "still not: {what}"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }
