@@ -169,7 +169,12 @@ fn a_signal_is_named() {
                 matches!(error, JoinError::Signaled { signal: 6, .. }),
                 "{error:?}"
             );
-            let process = Process::<()>::call(|| std::thread::park()).start_method(method);
+            let process = Process::<()>::call(|| {
+                loop {
+                    std::thread::park()
+                }
+            })
+            .start_method(method);
             let process = process.start().unwrap();
             process.interrupt().unwrap();
             let error = process.join().unwrap_err();

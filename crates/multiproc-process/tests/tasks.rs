@@ -195,7 +195,12 @@ fn a_process_knows_its_name_and_parent(method: StartMethod) {
 }
 
 fn a_timed_join_gives_up_and_a_later_one_does_not(method: StartMethod) {
-    let process = Process::<()>::call(|| std::thread::park()).start_method(method);
+    let process = Process::<()>::call(|| {
+        loop {
+            std::thread::park()
+        }
+    })
+    .start_method(method);
     let process = process.start().unwrap();
     let soon = std::time::Duration::from_millis(5);
     assert!(process.join_timeout(soon).unwrap_err().is_timed_out());
