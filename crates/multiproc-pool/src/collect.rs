@@ -58,7 +58,9 @@ impl Hub {
             if then == Then::Feed {
                 self.ask_refill();
             }
-            self.board.bell().arm();
+            if !self.board.bell().arm() {
+                continue;
+            }
             if self.has_results() || job.has_reached(target) {
                 self.board.bell().disarm();
                 continue;
@@ -119,8 +121,7 @@ impl Drop for Collecting<'_> {
     fn drop(&mut self) {
         let hub = self.0;
         hub.turn.pass(|| hub.board.set_unattended(true));
-        // Nobody waits for what lies in the rings now: the next who waits takes it out. Only a
-        // backlog, or the end of a closed pool, cannot wait so long.
+        // Nobody waits for what lies in the rings now: the next who waits takes it out.
         if hub.cannot_wait() {
             hub.board.watch().ring();
         }

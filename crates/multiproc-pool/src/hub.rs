@@ -476,11 +476,20 @@ impl Hub {
         self.board.ask_refill((self.tasks.len() / 2).max(1));
     }
 
-    /// Whether results must be taken out though nobody waits for one: tasks wait in the parent, or
-    /// the end.
+    /// Whether results must be taken out though nobody waits for one: tasks wait in the parent, a
+    /// worker waits for room, or the pool is to end.
     pub(crate) fn cannot_wait(&self) -> bool {
         let core = self.core.lock();
-        !core.backlog.is_empty() || !matches!(core.phase, Phase::Open)
+        let urgent = !core.backlog.is_empty() || !matches!(core.phase, Phase::Open);
+        drop(core);
+        let waits = |reader: &Mutex<Reader>| {
+            let reader = reader.lock();
+            reader
+                .ring
+                .as_ref()
+                .is_some_and(|ring| ring.space().is_armed())
+        };
+        urgent || self.readers.iter().any(waits)
     }
 }
 

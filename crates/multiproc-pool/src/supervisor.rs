@@ -141,7 +141,9 @@ impl Hub {
             if self.is_over() {
                 break;
             }
-            self.board.watch().arm();
+            if !self.board.watch().arm() {
+                continue;
+            }
             if self.has_work() {
                 self.board.watch().disarm();
                 continue;

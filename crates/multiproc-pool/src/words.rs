@@ -2,8 +2,8 @@
 //!
 //! | half word | values | written by | read by |
 //! |---|---|---|---|
-//! | `bell` | 1: the collecting thread sleeps, or is about to | it sets, whoever rings clears and wakes | workers, threads of the parent |
-//! | `watch` | 1: the supervisor sleeps, or is about to | likewise | likewise |
+//! | `bell` | where the collecting thread sleeps: see [`Alarm`] | it, and whoever rings | workers, threads of the parent |
+//! | `watch` | the same for the supervisor | likewise | likewise |
 //! | `unattended` | 1: nobody has the turn, so the supervisor must hear of results | the parent, under the turn's lock | workers |
 //! | `refill` | n: ring when fewer than n frames are in the task ring | the parent sets, a worker clears | workers |
 //!
@@ -191,45 +191,64 @@ impl Board {
 
 /// A place where one thread sleeps until rung.
 ///
-/// Sleeper: [`Alarm::arm`], look at the condition again, [`Alarm::sleep`]. Ringer: change the
-/// condition, then [`Alarm::ring`]. One of the two sees the other. A ringer killed between clearing
-/// the flag and the wake leaves a sleeper whom that death wakes.
+/// | state | meaning | leaves to |
+/// |---|---|---|
+/// | 0 | awake, and not rung since it last looked | `ASLEEP` by [`Alarm::arm`], `RUNG` by a ringer |
+/// | `ASLEEP` | asleep, or about to | `RUNG` by a ringer, who wakes it; 0 by its own waking up |
+/// | `RUNG` | rung since it last looked | 0 by [`Alarm::arm`], which then refuses |
+///
+/// Sleeper: look at everything, [`Alarm::arm`], [`Alarm::sleep`]. Ringer: change something, then
+/// [`Alarm::ring`]. A ring while the sleeper looks is not lost: arming is refused. A ringer killed
+/// between its store and the wake leaves a sleeper whom that death wakes.
 #[derive(Clone, Copy)]
 pub(crate) struct Alarm<'a>(&'a AtomicU32);
 
+const ASLEEP: u32 = 1;
+const RUNG: u32 = 2;
+
 impl Alarm<'_> {
-    /// About to sleep; look at the condition after this.
-    pub(crate) fn arm(self) {
-        self.0.store(1, Ordering::Relaxed);
-        // SYNC POINT bell
-        fence(Ordering::SeqCst);
+    /// About to sleep. `false`: it was rung; look again instead.
+    #[must_use = "whoever was rung must look again"]
+    pub(crate) fn arm(self) -> bool {
+        // SYNC POINT bell: whoever rings after this sees `ASLEEP`, whoever rang before left `RUNG`.
+        let armed = self
+            .0
+            .compare_exchange(0, ASLEEP, Ordering::SeqCst, Ordering::SeqCst);
+        if armed.is_err() {
+            self.disarm();
+        }
+        armed.is_ok()
     }
 
-    /// Not about to sleep any more.
+    /// Awake, and about to look at everything.
     pub(crate) fn disarm(self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.swap(0, Ordering::SeqCst);
     }
 
     /// Sleeps until rung after [`Alarm::arm`]. Returns early, too.
     pub(crate) fn sleep(self, sleeper: &mut Sleeper) -> Woken {
-        let woken = sleeper.on(self.0, 1);
+        let woken = sleeper.on(self.0, ASLEEP);
         self.disarm();
         woken
     }
 
-    /// Wakes the sleeper, if there is one.
+    /// Wakes the sleeper, or has it look again before it sleeps.
     pub(crate) fn ring(self) {
         // SYNC POINT bell
         fence(Ordering::SeqCst);
         self.ring_after_fence();
     }
 
+    /// Whether there was a sleeper.
     fn ring_after_fence(self) -> bool {
-        let rings = self.0.load(Ordering::Relaxed) != 0 && self.0.swap(0, Ordering::Relaxed) != 0;
-        if rings {
+        if self.0.load(Ordering::Relaxed) == RUNG {
+            return false;
+        }
+        let slept = self.0.swap(RUNG, Ordering::SeqCst) == ASLEEP;
+        if slept {
             futex::wake(self.0, 1);
         }
-        rings
+        slept
     }
 }
 
@@ -291,24 +310,27 @@ mod tests {
     #[test]
     fn a_rung_alarm_does_not_sleep() {
         let board = Board::create(1).unwrap();
-        board.bell().arm();
+        let bell = board.bell();
+        assert!(bell.arm());
         assert!(board.announce_to_collector(), "somebody was there");
-        let woken = board
-            .bell()
-            .sleep(&mut Sleeper::new(multiproc_sys::clock::Deadline::NEVER));
+        let woken = bell.sleep(&mut Sleeper::new(multiproc_sys::clock::Deadline::NEVER));
         assert_eq!(woken, Woken::Changed);
+        bell.ring();
+        assert!(!bell.arm(), "it was rung while it looked");
+        assert!(bell.arm(), "and has looked again");
     }
 
     #[test]
     fn the_supervisor_hears_of_results_only_when_nobody_collects() {
         let board = Board::create(1).unwrap();
-        board.watch().arm();
+        let rung = || board.half(WATCH).load(Ordering::Relaxed) == RUNG;
+        assert!(board.watch().arm());
         board.announce();
-        assert_eq!(board.half(WATCH).load(Ordering::Relaxed), 1);
+        assert!(!rung(), "somebody collects");
         board.set_unattended(true);
         assert!(!board.announce_to_collector());
-        assert_eq!(board.half(WATCH).load(Ordering::Relaxed), 1);
+        assert!(!rung(), "that can wait");
         board.announce();
-        assert_eq!(board.half(WATCH).load(Ordering::Relaxed), 0);
+        assert!(rung());
     }
 }

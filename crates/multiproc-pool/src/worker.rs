@@ -359,11 +359,12 @@ impl<W: Witness> Worker<'_, W> {
             if self.try_push(stored) {
                 return;
             }
-            self.announce();
             let armed = self.results.space().arm();
             if self.try_push(stored) {
                 return;
             }
+            // After arming: whoever stops collecting now sees that we wait.
+            self.announce();
             let mut sleeper = Sleeper::new(Deadline::NEVER);
             let _ = self.results.space().sleep(armed, &mut sleeper);
         }
