@@ -360,6 +360,11 @@ fn run(request: &Call, ready: Result<(), String>) -> i32 {
             return FAILED;
         }
     };
+    let place = outbox.clone();
+    guard::last_words(move |report| {
+        // The process aborts next; there is nobody to tell if this fails.
+        let _ = deliver(&place, &outcome::panicked(report));
+    });
     let (reply, code) = match ready {
         Ok(()) => call(request),
         Err(text) => (outcome::failed(&text), FAILED),

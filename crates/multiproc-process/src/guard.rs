@@ -4,6 +4,7 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo, UnwindSafe};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,20 @@ pub fn catch<T>(act: impl FnOnce() -> T + UnwindSafe) -> Result<T, PanicReport> 
     })
 }
 
+type LastWords = Box<dyn Fn(&PanicReport) + Send + Sync>;
+
+/// See [`last_words`].
+static LAST_WORDS: OnceLock<LastWords> = OnceLock::new();
+
+/// Has `say` called with the report of a panic in a program that is built to abort: nothing can catch
+/// it there, and nothing runs after the hook.
+pub(crate) fn last_words(say: impl Fn(&PanicReport) + Send + Sync + 'static) {
+    if cfg!(panic = "abort") {
+        // A process has one task.
+        let _ = LAST_WORDS.set(Box::new(say));
+    }
+}
+
 /// Has panics of this process printed under its name, and noted for [`catch`]. For children: it takes
 /// the place of the standard hook.
 pub fn install() {
@@ -69,6 +84,9 @@ fn hook(info: &PanicHookInfo<'_>) {
         backtrace: captured.then(|| backtrace.to_string()),
     };
     eprint!("{}", printed(&report));
+    if let Some(say) = LAST_WORDS.get() {
+        say(&report);
+    }
     if CATCHING.get() > 0 {
         SEEN.set(Some(report));
     }

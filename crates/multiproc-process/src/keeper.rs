@@ -237,6 +237,7 @@ impl Keeper {
         self.zygotes.lock().insert(token, (pid, Arc::clone(pidfd)));
         self.watch.add(pidfd.as_fd(), token).map_err(|errno| {
             self.zygotes.lock().remove(&token);
+            self.forget(pid);
             StartError::from_errno("cannot watch the fork server", errno)
         })
     }

@@ -1,4 +1,59 @@
 //! Processes that run a Rust function and return its result.
+//!
+//! ```
+//! use multiproc_process::Process;
+//!
+//! fn fib(n: u32) -> u64 {
+//!     if n < 2 { n.into() } else { fib(n - 1) + fib(n - 2) }
+//! }
+//!
+//! let process = Process::new(fib, 20).start()?;
+//! println!("{} computes in process {}", process.name(), process.pid());
+//! assert_eq!(process.join()?, 6765);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! There is nothing to set up: no line in `main`, none in a test. A new process is recognised before
+//! `main` and runs the function instead.
+//!
+//! # What can run
+//!
+//! A function, or a closure that captures nothing, of one argument: [`Process::new`]. Several
+//! arguments travel as a tuple. Of none: [`Process::call`]. Argument and result are any types that
+//! serde can write and read.
+//!
+//! # How it starts
+//!
+//! By [`StartMethod::ForkServer`], which costs the same however much memory this process has, or by
+//! [`StartMethod::Spawn`], which runs the program anew. Working directory, environment, limits,
+//! output and so on are those of the calling thread at that moment; standard input is empty.
+//!
+//! # End of life
+//!
+//! A process is awaited when its parent ends normally and killed when the parent is killed.
+//! [`daemon`](ProcessBuilder::daemon) ends it with the parent in any case,
+//! [`detach`](ProcessBuilder::detach) lets it live on. Dropping a [`Process`] does neither.
+//!
+//! # Errors
+//!
+//! [`StartError`]: there is no process. [`JoinError`]: there is no result; the process panicked, was
+//! killed, or ended itself.
+//!
+//! # If a process dies
+//!
+//! Everybody else goes on: see [`protocol`] for each step at which it may happen.
+//!
+//! # Limits
+//!
+//! 4,096 processes in one family. One open file for each process that has not been dropped. Starts of
+//! one process happen one after the other.
+//!
+//! Not seen after the first start, as it would cost too much to look each time: a change of this
+//! process's user, process, host name, time or control group namespace, or of its security label.
+//! Children start in those of the fork server then.
+//!
+//! While a fork server waits, this process shares its working directory with it; so should this
+//! process itself `exec` a set-user-id program, that one gains no rights.
 #![deny(unsafe_code)]
 
 mod bootstrap;
@@ -28,3 +83,6 @@ pub use exit::ExitStatus;
 pub use guard::PanicReport;
 pub use process::Process;
 pub use start::init;
+
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}

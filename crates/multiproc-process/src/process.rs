@@ -200,7 +200,7 @@ impl<R> Process<R> {
     }
 
     /// Has `callback` called once with the exit status, by whichever thread reaps the process; at
-    /// once if it has been reaped. It must not block.
+    /// once if it has been reaped. It must neither block nor start processes: the keeper may run it.
     #[doc(hidden)]
     pub fn on_exit(&self, callback: Box<dyn FnOnce(ExitStatus) + Send>) {
         self.child.on_exit(callback);

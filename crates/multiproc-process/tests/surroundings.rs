@@ -60,6 +60,29 @@ fn moves_about() {
 }
 
 #[test]
+fn a_changed_environment_reaches_many_at_once() {
+    limited(|| drop(run(&mut helper("changes_the_environment"))));
+}
+
+#[test]
+fn changes_the_environment() {
+    if !is_helper("changes_the_environment") {
+        return;
+    }
+    in_child(|| (), StartMethod::ForkServer);
+    let long = "x".repeat(100_000);
+    // SAFETY: no other thread of this helper touches the environment meanwhile.
+    unsafe { std::env::set_var("MP_LONG", &long) };
+    let length = || std::env::var("MP_LONG").map(|value| value.len()).ok();
+    let all: Vec<_> = (0..30)
+        .map(|_| Process::call(length).start().unwrap())
+        .collect();
+    for process in all {
+        assert_eq!(process.join(), Ok(Some(long.len())));
+    }
+}
+
+#[test]
 fn arguments_are_those_of_the_program() {
     limited(|| {
         for method in BOTH {
@@ -107,7 +130,7 @@ fn prints_in_a_child() {
 fn limits_signals_and_niceness_are_the_same() {
     limited(|| {
         let binary = std::env::current_exe().unwrap();
-        let setup = "ulimit -n 123 && ulimit -c 0 && trap '' HUP";
+        let setup = "ulimit -n 123 && ulimit -c 0 && umask 027 && trap '' HUP";
         run(&mut helper_after(setup, binary, "compares_surroundings"));
     });
 }

@@ -1,8 +1,9 @@
 //! Memory that several processes map: sealed memory files.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -176,10 +177,10 @@ pub fn sealed_bytes(name: &str, bytes: &[u8]) -> Result<OwnedFd, Errno> {
 /// `EPERM` if anything about it could still change; `EINVAL` if it is no memory file.
 pub fn read_sealed(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     require_seals(fd, unchanging())?;
-    let mut file = File::from(fd.try_clone_to_owned().map_err(errno_of)?);
-    file.seek(SeekFrom::Start(0)).map_err(errno_of)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(errno_of)?;
+    let file = File::from(fd.try_clone_to_owned().map_err(errno_of)?);
+    // By position: whoever else holds the file shares its cursor.
+    let mut bytes = vec![0; file.metadata().map_err(errno_of)?.len() as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(errno_of)?;
     Ok(bytes)
 }
 

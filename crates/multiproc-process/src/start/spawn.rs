@@ -14,6 +14,16 @@ use crate::keeper::{self, LaunchError};
 use crate::request::{Request, Role};
 
 pub(crate) fn start(order: &Order<'_>) -> Result<Born, StartError> {
+    // All that can fail before there is a process.
+    let Place { seat, plan } = order.place()?;
+    let null;
+    let outputs = match stdio::outputs() {
+        Some(outputs) => outputs,
+        None => {
+            null = stdio::null().map_err(|errno| StartError::from_errno("/dev/null", errno))?;
+            [null.as_fd(), null.as_fd()]
+        }
+    };
     let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
     let (keeper, launched) = loop {
         let keeper = keeper::with_rights(&rights)?;
@@ -23,18 +33,9 @@ pub(crate) fn start(order: &Order<'_>) -> Result<Born, StartError> {
             Err(LaunchError::Start(error)) => return Err(error),
         }
     };
-    let Place { seat, plan } = order.place()?;
     let changes = Surroundings::of_this_thread().since(&launched.birth);
     let request = Request::new(&plan, changes, false).to_bytes();
     // Queued while the program still loads. An error means that it has ended, which is heard below.
-    let null;
-    let outputs = match stdio::outputs() {
-        Some(outputs) => outputs,
-        None => {
-            null = stdio::null().map_err(|errno| StartError::from_errno("/dev/null", errno))?;
-            [null.as_fd(), null.as_fd()]
-        }
-    };
     let sent = launched.socket.send(&request, &outputs);
     hear(&launched, &keeper)?;
     if let Err(errno) = sent {

@@ -49,7 +49,13 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// Whether this run of the test binary is the helper `name`. A helper is a test that does nothing
 /// otherwise.
 pub(crate) fn is_helper(name: &str) -> bool {
-    std::env::var(HELPER).is_ok_and(|wanted| wanted == name)
+    let is_helper = std::env::var(HELPER).is_ok_and(|wanted| wanted == name);
+    if is_helper {
+        // A test that is ended because it hangs must not leave its helper behind.
+        let parent = std::os::unix::process::parent_id();
+        multiproc_sys::child::lifetime::die_with_parent(parent).expect("no filter is in place");
+    }
+    is_helper
 }
 
 /// A fresh run of this test binary as the helper `name`, which is the name of its test, too.
