@@ -12,11 +12,12 @@ use multiproc_wire::{EncodeError, Parcel, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::book::{Body, Chunk, not_stored};
 use crate::chunk;
 use crate::collect::Then;
 use crate::error::{TaskError, TaskErrorKind};
 use crate::frame::{self, HEADER, Header};
-use crate::hub::{Body, Chunk, Hub, not_stored};
+use crate::hub::Hub;
 use crate::job::{Answer, Batch, Job};
 use crate::worker::INLINE;
 

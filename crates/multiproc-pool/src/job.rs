@@ -2,7 +2,7 @@
 //!
 //! A job is filled by whoever collects and emptied by the thread that made the call, which also
 //! decodes: no user code runs while results are collected. That each item is answered once is
-//! decided before ([`Chunk`](crate::hub::Chunk)); here answers are only kept and counted.
+//! decided before ([`Chunk`](crate::book::Chunk)); here answers are only kept and counted.
 
 use std::sync::Arc;
 use std::time::Duration;

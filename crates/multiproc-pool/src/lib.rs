@@ -42,6 +42,7 @@
 
 #![forbid(unsafe_code)]
 
+mod book;
 mod builder;
 mod chunk;
 mod collect;

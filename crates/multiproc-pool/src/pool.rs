@@ -9,11 +9,12 @@ use multiproc_wire::task::TaskRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::book::{Chunk, Phase};
 use crate::builder::PoolBuilder;
 use crate::chunk;
 use crate::error::{BuildError, PoolJoinError, TaskError, TaskErrorKind};
 use crate::feed::{self, Feed, Size};
-use crate::hub::{Chunk, Hub, Phase};
+use crate::hub::Hub;
 use crate::imap::{Imap, ImapUnordered};
 use crate::job::{Batch, Job};
 use crate::result::AsyncResult;

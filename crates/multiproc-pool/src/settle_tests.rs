@@ -15,11 +15,12 @@ use multiproc_sys::clock::Deadline;
 use multiproc_sys::testing as raw;
 use multiproc_wire::task::TaskRef;
 
+use crate::book::{Body, Chunk};
 use crate::collect::Then;
 use crate::error::TaskErrorKind;
 use crate::feed;
 use crate::frame::HEADER;
-use crate::hub::{Body, Chunk, Hub};
+use crate::hub::Hub;
 use crate::job::Job;
 use crate::worker::{self, Seat, Step, Witness};
 

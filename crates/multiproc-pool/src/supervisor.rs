@@ -12,8 +12,9 @@ use multiproc_shm::Sleeper;
 use multiproc_sys::clock::Deadline;
 use parking_lot::{Condvar, Mutex};
 
+use crate::book::Phase;
 use crate::error::{BrokenCause, TaskErrorKind};
-use crate::hub::{Hub, Phase};
+use crate::hub::Hub;
 use crate::worker::{self, Seat};
 
 /// A slot's workers are started at least this far apart.
