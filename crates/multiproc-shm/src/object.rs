@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use multiproc_wire::codec;
 use parking_lot::Mutex;
@@ -252,6 +252,28 @@ impl Object {
         let words = self.words();
         // SAFETY: the same memory, seen in halves: each is aligned and an atomic.
         unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 2) }
+    }
+
+    /// The content as quarters of words.
+    ///
+    /// # Panics
+    ///
+    /// As [`Object::words`].
+    pub fn quarter_words(&self) -> &[AtomicU16] {
+        let words = self.words();
+        // SAFETY: as in `half_words`.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 4) }
+    }
+
+    /// The content as bytes.
+    ///
+    /// # Panics
+    ///
+    /// As [`Object::words`].
+    pub fn bytes(&self) -> &[AtomicU8] {
+        let words = self.words();
+        // SAFETY: as in `half_words`.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) }
     }
 
     /// The lock that a [`Kind::Locked`] object begins with.

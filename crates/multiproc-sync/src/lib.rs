@@ -16,7 +16,11 @@
 //! | | |
 //! |---|---|
 //! | [`Lock`] | one thread of one process at a time |
+//! | [`Condition`] | holders of a lock wait for a change another holder makes |
+//! | [`Event`] | a flag to wait for |
 //! | [`Value`] | a plain value behind a lock, never half changed |
+//! | [`Array`] | the same, many of them |
+//! | [`RawValue`], [`RawArray`] | small plain values without a lock |
 //!
 //! # Sharing
 //!
@@ -38,16 +42,26 @@
 
 #![forbid(unsafe_code)]
 
+mod array;
+mod condition;
 mod error;
+mod event;
 mod lock;
+mod plain;
 mod raw;
+mod raw_value;
 mod value;
 
+pub use array::{Array, ArrayGuard};
 pub use bytemuck::{CheckedBitPattern, NoUninit};
+pub use condition::{Condition, ConditionGuard};
 pub use error::{AcquireError, ReleaseError};
+pub use event::Event;
 pub use lock::{Guard, Lock, OwnedGuard};
 pub use multiproc_shm::{CreateError, OpenError};
-pub use value::{Plain, Value, ValueGuard};
+pub use plain::Plain;
+pub use raw_value::{RawArray, RawValue};
+pub use value::{Value, ValueGuard};
 
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

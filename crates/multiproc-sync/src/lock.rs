@@ -7,6 +7,7 @@ use multiproc_shm::{CreateError, Kind, Object, OpenError, RawGuard, RawLock};
 use multiproc_sys::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::condition::sealed::LetGo;
 use crate::error::{AcquireError, ReleaseError};
 use crate::raw;
 
@@ -51,7 +52,7 @@ pub struct Lock {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a> {
     lock: &'a Lock,
-    // Only an `Option` so that the lock can be signed off before it is given back.
+    // `None` once it was leaked, and while a condition has the lock.
     held: Option<RawGuard<'a>>,
 }
 
@@ -209,6 +210,32 @@ impl Drop for Guard<'_> {
         if self.held.is_some() {
             raw::lock::sign_off(self.lock.raw());
         }
+    }
+}
+
+impl LetGo for Guard<'_> {
+    fn let_go(&mut self) -> u64 {
+        assert!(self.held.is_some(), "the guard holds nothing");
+        raw::lock::sign_off(self.lock.raw());
+        self.held = None;
+        0
+    }
+
+    fn take_again(&mut self, _kept: u64) -> Result<(), AcquireError> {
+        let mut again = self.lock.acquire()?;
+        self.held = again.held.take();
+        Ok(())
+    }
+}
+
+impl LetGo for OwnedGuard {
+    fn let_go(&mut self) -> u64 {
+        self.lock.release().expect("the guard holds the lock");
+        0
+    }
+
+    fn take_again(&mut self, _kept: u64) -> Result<(), AcquireError> {
+        self.lock.acquire().map(Guard::leak)
     }
 }
 

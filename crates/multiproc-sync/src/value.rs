@@ -19,21 +19,13 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytemuck::{CheckedBitPattern, NoUninit};
 use multiproc_shm::{CreateError, Kind, Object, RawGuard, RawLock};
 use multiproc_sys::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What can lie in shared memory as it is: integers, floats, `bool`, `char`, arrays of them, and
-/// structs and enums that derive bytemuck's `NoUninit` and `CheckedBitPattern`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot lie in shared memory as it is",
-    note = "integers, floats, bool, char, arrays and types that derive `NoUninit` and \
-            `CheckedBitPattern` can; for anything else (String, Vec, HashMap) send it through a queue"
-)]
-pub trait Plain: CheckedBitPattern + NoUninit {}
-
-impl<T: CheckedBitPattern + NoUninit> Plain for T {}
+use crate::condition::sealed::LetGo;
+use crate::error::AcquireError;
+use crate::plain::{self, Plain};
 
 /// The words after the lock: the selector, then the two copies.
 const SELECTOR: usize = 0;
@@ -71,16 +63,13 @@ pub struct ValueGuard<'a, T: Plain> {
     value: &'a Value<T>,
     copy: T,
     changed: bool,
-    _held: RawGuard<'a>,
+    // `None` while a condition has the lock.
+    held: Option<RawGuard<'a>>,
 }
 
 /// What an object must be to hold a `T`: a value, of its size.
 const fn tag_of<T>() -> u32 {
     u32::from_le_bytes(*b"val\0") | (size_of::<T>() as u32) << 24
-}
-
-const fn words_of<T>() -> usize {
-    size_of::<T>().div_ceil(8)
 }
 
 impl<T: Plain> Value<T> {
@@ -90,13 +79,13 @@ impl<T: Plain> Value<T> {
     ///
     /// [`CreateError`] if there is no shared memory for it.
     pub fn new(initial: T) -> Result<Value<T>, CreateError> {
-        let len = size_of::<RawLock>() + (COPIES + 2 * words_of::<T>()) * 8;
+        let len = size_of::<RawLock>() + (COPIES + 2 * plain::words_of::<T>()) * 8;
         let object = Object::create(Kind::Locked, tag_of::<T>(), len, |_| {})?;
         let value = Value {
             object,
             _holds: PhantomData,
         };
-        value.write(0, &initial);
+        plain::write(value.copy(0), &initial);
         Ok(value)
     }
 
@@ -113,41 +102,19 @@ impl<T: Plain> Value<T> {
     }
 
     fn copy(&self, index: u64) -> &[AtomicU64] {
-        let at = COPIES + (index % 2) as usize * words_of::<T>();
-        &self.object.words()[at..at + words_of::<T>()]
+        let at = COPIES + (index % 2) as usize * plain::words_of::<T>();
+        &self.object.words()[at..at + plain::words_of::<T>()]
     }
 
     /// Reads the selected copy. Under the lock.
     fn read(&self) -> T {
-        let words = self.copy(self.selector().load(Ordering::Acquire));
-        let mut bytes = Vec::with_capacity(words.len() * 8);
-        bytes.extend(
-            words
-                .iter()
-                .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()),
-        );
-        let read = bytemuck::checked::try_pod_read_unaligned(&bytes[..size_of::<T>()]);
-        read.unwrap_or_else(|why| {
-            panic!(
-                "shared memory holds no {}: {why}",
-                std::any::type_name::<T>()
-            )
-        })
-    }
-
-    fn write(&self, index: u64, value: &T) {
-        let bytes = bytemuck::bytes_of(value);
-        for (word, chunk) in self.copy(index).iter().zip(bytes.chunks(8)) {
-            let mut whole = [0; 8];
-            whole[..chunk.len()].copy_from_slice(chunk);
-            word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
-        }
+        plain::read(self.copy(self.selector().load(Ordering::Acquire)))
     }
 
     /// Writes the other copy, then selects it. Under the lock.
     fn replace(&self, value: &T) {
         let next = self.selector().load(Ordering::Relaxed).wrapping_add(1) % 2;
-        self.write(next, value);
+        plain::write(self.copy(next), value);
         self.selector().store(next, Ordering::Release);
     }
 
@@ -195,7 +162,7 @@ impl<T: Plain> Value<T> {
             copy: self.read(),
             value: self,
             changed: false,
-            _held: held,
+            held: Some(held),
         }
     }
 }
@@ -215,11 +182,31 @@ impl<T: Plain> DerefMut for ValueGuard<'_, T> {
     }
 }
 
-impl<T: Plain> Drop for ValueGuard<'_, T> {
-    fn drop(&mut self) {
-        if self.changed {
+impl<T: Plain> ValueGuard<'_, T> {
+    fn write_back(&mut self) {
+        if std::mem::take(&mut self.changed) && self.held.is_some() {
             self.value.replace(&self.copy);
         }
+    }
+}
+
+impl<T: Plain> Drop for ValueGuard<'_, T> {
+    fn drop(&mut self) {
+        self.write_back();
+    }
+}
+
+impl<T: Plain> LetGo for ValueGuard<'_, T> {
+    fn let_go(&mut self) -> u64 {
+        self.write_back();
+        self.held = None;
+        0
+    }
+
+    fn take_again(&mut self, _kept: u64) -> Result<(), AcquireError> {
+        self.held = Some(self.value.lock_word());
+        self.copy = self.value.read();
+        Ok(())
     }
 }
 

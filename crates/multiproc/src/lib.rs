@@ -135,8 +135,8 @@ pub use multiproc_process::{
 pub use multiproc_queue::{GetError, Iter, PutError, Queue};
 pub use multiproc_shm::{CreateError, OpenError};
 pub use multiproc_sync::{
-    AcquireError, CheckedBitPattern, Guard, Lock, NoUninit, OwnedGuard, Plain, ReleaseError, Value,
-    ValueGuard,
+    AcquireError, Array, ArrayGuard, CheckedBitPattern, Condition, ConditionGuard, Event, Guard,
+    Lock, NoUninit, OwnedGuard, Plain, RawArray, RawValue, ReleaseError, Value, ValueGuard,
 };
 pub use multiproc_wire::{
     Bytes, DecodeError, EncodeError, FunctionError, NotTravelling, TaskFailure,

@@ -1,3 +1,4 @@
 //! The mechanisms below the public types: no guards, no recovery policy.
 
 pub(crate) mod lock;
+pub(crate) mod sequence;

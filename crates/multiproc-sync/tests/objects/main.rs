@@ -1,0 +1,8 @@
+//! What each shared object promises, between threads and between processes, whoever dies.
+//!
+//! `CHAOS=n` runs twenty times as many kills. The seed is printed.
+
+mod array;
+mod common;
+mod condition;
+mod event;
