@@ -101,7 +101,7 @@ impl Crew<'_> {
                     Err(error) if error.is_worker_lost() => {
                         let item = round[error.index()];
                         let name = self.plan.entries[item].name.display();
-                        troubles.say(&format!("{name}: {error}; submitted again"));
+                        troubles.say(&format!("{name}: {error}\n{name}: submitted again"));
                         lost.push(item);
                     }
                     // A panic in the task or a broken pool: nothing a retry would help.
