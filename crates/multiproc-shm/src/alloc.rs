@@ -445,6 +445,17 @@ pub(crate) fn audit(arena: &'static Arena) -> Result<(), String> {
     crate::testing::audit_locked(&arena.lock_for_create().map_err(|error| error.to_string())?)
 }
 
+/// For tests: see [`crate::testing::hide_free`].
+pub(crate) fn hide_free(locked: &Locked<'_>, payload: u64, chunk: bool) {
+    let header = locked.header();
+    let class = class_for(payload).expect("a size there is");
+    header.free[class].store(0, Ordering::Relaxed);
+    if chunk {
+        let end = header.chunk_end[class].load(Ordering::Relaxed);
+        header.chunk[class].store(end, Ordering::Relaxed);
+    }
+}
+
 /// The heap's objects, in chunks of one class, for [`audit`]: the heads of all free lists.
 pub(crate) fn free_list(arena: &'static Arena, class: usize) -> impl Iterator<Item = u64> {
     let mut at = arena.header().free[class].load(Ordering::Relaxed);

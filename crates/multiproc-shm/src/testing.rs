@@ -1,4 +1,7 @@
-//! For the tests of this crate and those above: raw forks that are members, and an audit.
+//! For the tests of this crate and those above: raw forks that are members, an audit, and
+//! [`instructions`], which kills such members at every instruction of what they do.
+
+pub mod instructions;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -34,16 +37,25 @@ pub struct Forked {
 ///
 /// If there is no seat or no process to be had.
 pub fn fork(child: impl FnOnce()) -> Forked {
+    fork_unseated(|id| {
+        family::take_seat(id).expect("the seat is ours");
+        child();
+    })
+}
+
+/// As [`fork`], but `child` is to take the seat itself.
+///
+/// # Panics
+///
+/// As [`fork`].
+pub fn fork_unseated(child: impl FnOnce(MemberId)) -> Forked {
     let seat = family::reserve("forked").expect("a seat");
     let arena = arena::get().expect("an arena");
     let id = seat.id();
     let forked = object::endow_all(arena, id, raw::fork).expect("the child's references");
     match forked.expect("fork") {
         0 => {
-            let run = std::panic::AssertUnwindSafe(|| {
-                family::take_seat(id).expect("the seat is ours");
-                child();
-            });
+            let run = std::panic::AssertUnwindSafe(|| child(id));
             let code = if std::panic::catch_unwind(run).is_ok() {
                 0
             } else {
@@ -79,6 +91,18 @@ impl Forked {
         raw::kill(self.pid).expect("our child, not reaped");
         self.join();
     }
+}
+
+/// Hides the free objects of the size for `len` bytes, and with `chunk` what is carved of it, so that
+/// the next create has to carve, or to take a chunk. They are never used again.
+///
+/// # Panics
+///
+/// If there is no arena, or no such size.
+pub fn hide_free(len: usize, chunk: bool) {
+    let arena = arena::get().expect("an arena");
+    let locked = arena.lock_for_create().expect("the arena lock");
+    alloc::hide_free(&locked, len as u64, chunk);
 }
 
 /// Waits until this process is the only member left; false if that takes longer than `limit`.

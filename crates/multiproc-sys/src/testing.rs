@@ -1,4 +1,7 @@
-//! A raw fork for the tests of the crates above, which must not depend on the process crate.
+//! A raw fork for the tests of the crates above, which must not depend on the process crate; and
+//! [`steps`], which brings a forked child to any instruction.
+
+pub mod steps;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill as send};
