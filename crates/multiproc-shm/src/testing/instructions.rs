@@ -14,7 +14,7 @@ use super::{Forked, audit};
 use crate::family;
 
 /// What an operation's kills may take, unless every instruction is one.
-const SAMPLE_TIME: Duration = Duration::from_millis(500);
+const SAMPLE_TIME: Duration = Duration::from_millis(350);
 
 /// No kill and check takes so long unless somebody hangs.
 const HANG: Duration = Duration::from_secs(60);
