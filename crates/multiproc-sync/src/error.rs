@@ -103,3 +103,74 @@ impl fmt::Display for ReleaseError {
 }
 
 impl std::error::Error for ReleaseError {}
+
+/// Why [`Barrier::wait`](crate::Barrier::wait) did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BarrierError {
+    /// The barrier is broken, or broke while this thread waited.
+    Broken {
+        /// What broke it.
+        why: BrokenWhy,
+    },
+    /// Not all came in time. The barrier is broken for all now.
+    TimedOut,
+}
+
+/// What broke a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum BrokenWhy {
+    /// Somebody else's time was over.
+    TimedOut = 1,
+    /// Somebody called `abort`.
+    Aborted = 2,
+    /// Somebody called `reset`.
+    Reset = 3,
+    /// A process that waited, or ran the action, died.
+    Died = 4,
+    /// The action panicked, or could not be called.
+    ActionFailed = 5,
+}
+
+impl BrokenWhy {
+    pub(crate) fn code(self) -> u64 {
+        self as u64
+    }
+
+    pub(crate) fn from_code(code: u64) -> Option<BrokenWhy> {
+        use BrokenWhy::{Aborted, ActionFailed, Died, Reset, TimedOut};
+        let all = [TimedOut, Aborted, Reset, Died, ActionFailed];
+        all.into_iter().find(|why| why.code() == code)
+    }
+}
+
+impl BarrierError {
+    /// Whether it was broken by somebody else.
+    pub fn is_broken(&self) -> bool {
+        matches!(self, BarrierError::Broken { .. })
+    }
+
+    /// Whether this thread's time was over.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, BarrierError::TimedOut)
+    }
+}
+
+impl fmt::Display for BarrierError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BarrierError::TimedOut => "not all came to the barrier before the deadline",
+            BarrierError::Broken { why } => match why {
+                BrokenWhy::TimedOut => "the barrier is broken: another waiter's time was over",
+                BrokenWhy::Aborted => "the barrier is broken: somebody aborted it",
+                BrokenWhy::Reset => "the barrier was reset while this thread waited",
+                BrokenWhy::Died => "the barrier is broken: a process that waited there died",
+                BrokenWhy::ActionFailed => "the barrier is broken: its action failed",
+            },
+        })
+    }
+}
+
+impl std::error::Error for BarrierError {}

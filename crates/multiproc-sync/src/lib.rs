@@ -16,6 +16,7 @@
 //! | | |
 //! |---|---|
 //! | [`Lock`] | one thread of one process at a time |
+//! | [`Barrier`] | a number of them wait until all have come |
 //! | [`Condition`] | holders of a lock wait for a change another holder makes |
 //! | [`Event`] | a flag to wait for |
 //! | [`Value`] | a plain value behind a lock, never half changed |
@@ -43,6 +44,7 @@
 #![forbid(unsafe_code)]
 
 mod array;
+mod barrier;
 mod condition;
 mod error;
 mod event;
@@ -53,9 +55,10 @@ mod raw_value;
 mod value;
 
 pub use array::{Array, ArrayGuard};
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use bytemuck::{CheckedBitPattern, NoUninit};
 pub use condition::{Condition, ConditionGuard};
-pub use error::{AcquireError, ReleaseError};
+pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError};
 pub use event::Event;
 pub use lock::{Guard, Lock, OwnedGuard};
 pub use multiproc_shm::{CreateError, OpenError};

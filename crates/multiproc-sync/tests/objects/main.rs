@@ -3,6 +3,7 @@
 //! `CHAOS=n` runs twenty times as many kills. The seed is printed.
 
 mod array;
+mod barrier;
 mod common;
 mod condition;
 mod event;
