@@ -1,8 +1,8 @@
 //! What a process made by this library does before its task: from the hook to the call.
 //!
-//! Two kinds of process come here: a *zygote* (fork server), which copies itself for each request
-//! and never runs a task, and a *child*, either the copy or a fresh run of the program. Both end
-//! here: none ever reaches `main`. A process that is not one of ours, by whatever mark, goes on as
+//! Three kinds of process come here: a *zygote* (fork server), which copies itself and never runs a
+//! task; a *spare*, such a copy, which waits for one request; and a fresh run of the program that
+//! does the same. With the request, either becomes a child. All end here: none ever reaches `main`. A process that is not one of ours, by whatever mark, goes on as
 //! the program it is.
 #![expect(
     unsafe_code,
@@ -11,7 +11,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use multiproc_shm::{Handle, Outbox, family, parcel};
 use multiproc_sys::Errno;
 use multiproc_sys::child::{
     Side, block_all_signals, can_clone, inherited, lifetime, set_name, sibling, stdio,
-    take_inherited,
+    take_inherited, unshare_directory,
 };
 use multiproc_sys::forkmark;
 use multiproc_sys::image::{self, Identity};
@@ -164,7 +164,7 @@ fn serve(recognised: Recognised, initialise: impl FnOnce()) -> ! {
     initialise();
     block_all_signals();
     match boot.role {
-        Role::Zygote => zygote(&socket, boot.parent),
+        Role::Zygote => zygote(socket, boot.parent),
         Role::Child => spawned(socket, boot.parent),
     }
 }
@@ -194,109 +194,127 @@ fn say(socket: &Socket, hello: &Hello) {
     let _ = socket.send(&hello.to_bytes(), &[]);
 }
 
-/// Copies this process for each request, until the starter closes its end of the socket.
-fn zygote(socket: &Socket, parent: u32) -> ! {
+/// Copies this process whenever it is asked to, until the starter closes its end of the socket.
+fn zygote(mut socket: Socket, parent: u32) -> ! {
     set_name("mp-forkserver");
     if let Err(errno) = can_clone() {
-        say(socket, &Hello::CannotCopy(errno.to_string()));
+        say(&socket, &Hello::CannotCopy(errno.to_string()));
         lifetime::exit_now(FAILED);
     }
     // Whoever reads what the program writes must see its end when the program ends.
     if let Err(errno) = stdio::silence() {
-        say(socket, &Hello::CannotCopy(format!("/dev/null: {errno}")));
+        say(&socket, &Hello::CannotCopy(format!("/dev/null: {errno}")));
         lifetime::exit_now(FAILED);
     }
-    warm_up();
-    say(socket, &Hello::Ready);
-    let mut buffer = vec![0; MOST_BYTES];
+    rehearse();
+    say(&socket, &Hello::Ready);
     loop {
-        let got = match socket.recv(&mut buffer) {
-            Ok(got) if !got.is_end() => got,
+        match socket.recv(&mut [0]) {
+            Ok(got) if !got.is_end() => {}
             _ => lifetime::exit_now(0),
-        };
-        // Read here, where it is warm: what the copy need not touch is not faulted in there.
-        let request = Request::from_bytes(&buffer[..got.len]);
-        let sent = match request.filter(|_| !got.truncated) {
-            Some(request) => copy(socket, parent, request, got.fds),
-            None => socket.send(&Reply::Refused(Errno::EMFILE).to_bytes(), &[]),
-        };
-        if sent.is_err() {
-            lifetime::exit_now(0);
         }
+        socket = match copy(socket, parent) {
+            Ok(socket) => socket,
+            Err(_) => lifetime::exit_now(0),
+        };
     }
 }
 
-/// Does once what every copy would do otherwise: late binding of symbols, registration of thread-local
-/// destructors, arming the fork mark. About 20 us of each start.
-fn warm_up() {
+/// Does what every child will do: binds symbols, registers destructors, arms the fork mark and
+/// touches the code, in the zygote once for all, in a spare before anybody waits for it.
+fn rehearse() {
     forkmark::renew();
     guard::install();
     let _ = guard::catch(|| {
         let sample = outcome::failed("");
         let _ = outcome::read::<u64>(&sample.bytes, &sample.attachments);
+        let _ = Request::from_bytes(&sample.bytes);
         let _ = std::hash::RandomState::new();
     });
 }
 
-fn copy(socket: &Socket, parent: u32, request: Request, fds: Vec<OwnedFd>) -> Result<(), Errno> {
+/// One spare. Returns the socket to the starter, in the zygote only.
+fn copy(socket: Socket, parent: u32) -> Result<Socket, Errno> {
+    let refuse = |errno| socket.send(&Reply::Refused(errno).to_bytes(), &[]);
+    let (theirs, ours) = match socket::pair() {
+        Ok(pair) => pair,
+        Err(errno) => return refuse(errno).map(|()| socket),
+    };
     // SAFETY: this process has one thread, made no other, and holds no lock here. (An initialiser
     // that made a thread has it here and not in the copies; its locks are its own business, as they
     // are after a fork.)
-    let side = unsafe { sibling() };
-    match side {
-        // The copy keeps its end of the socket until it has its seat: see `become_child`.
-        Ok(Side::Copy) => become_child(request, fds, parent, || {
-            // SAFETY: the copy has its own descriptor table, in which nobody uses the socket any
-            // more: this function does not return in the copy.
-            drop(unsafe { OwnedFd::from_raw_fd(socket.as_fd().as_raw_fd()) });
-        }),
+    match unsafe { sibling() } {
+        Ok(Side::Copy) => {
+            drop((socket, theirs));
+            spare(ours, parent)
+        }
         Ok(Side::Original { pid, pidfd }) => {
-            let reply = Reply::Born(pid).to_bytes();
-            match socket.send(&reply, &[pidfd.as_fd()]) {
-                // Too many descriptors are on the way somewhere; the starter finds its own.
-                Err(Errno::ETOOMANYREFS) => socket.send(&reply, &[]),
+            drop(ours);
+            let fds = [pidfd.as_fd(), theirs.as_fd()];
+            match socket.send(&Reply::Born(pid).to_bytes(), &fds) {
+                // Too many descriptors are on the way somewhere. The copy sees the end of its
+                // socket.
+                Err(errno @ Errno::ETOOMANYREFS) => refuse(errno),
                 answer => answer,
             }
         }
-        Err(errno) => socket.send(&Reply::Refused(errno).to_bytes(), &[]),
+        Err(errno) => refuse(errno),
     }
+    .map(|()| socket)
 }
 
-/// The child of Spawn: one request, then the task.
+fn spare(socket: Socket, parent: u32) -> ! {
+    if lifetime::die_with_parent(parent) != Ok(true) {
+        lifetime::exit_now(FAILED);
+    }
+    set_name("mp-spare");
+    rehearse();
+    await_request(socket, parent);
+}
+
+/// The child of Spawn.
 fn spawned(socket: Socket, parent: u32) -> ! {
-    guard::install();
     let silent = stdio::null().and_then(|null| stdio::Stream::Input.point_to(null.as_fd()));
     if let Err(errno) = silent {
         say(&socket, &Hello::Refused(format!("/dev/null: {errno}")));
         lifetime::exit_now(FAILED);
     }
+    guard::install();
     say(&socket, &Hello::Ready);
+    await_request(socket, parent);
+}
+
+/// One request, if it comes, and the task.
+fn await_request(socket: Socket, parent: u32) -> ! {
     let mut buffer = vec![0; MOST_BYTES];
     let got = match socket.recv(&mut buffer) {
-        Ok(got) if !got.is_end() && !got.truncated => got,
+        Ok(got) if got.is_end() => lifetime::exit_now(0),
+        Ok(got) if !got.truncated => got,
         _ => lifetime::exit_now(FAILED),
     };
+    drop(socket);
     match Request::from_bytes(&buffer[..got.len]) {
-        Some(request) => become_child(request, got.fds, parent, || drop(socket)),
+        Some(request) => become_child(request, got.fds, parent),
         None => lifetime::exit_now(FAILED),
     }
 }
 
 /// The one way in which every process becomes a child, whatever it was before.
-fn become_child(request: Request, fds: Vec<OwnedFd>, parent: u32, settled: impl FnOnce()) -> ! {
+fn become_child(request: Request, fds: Vec<OwnedFd>, parent: u32) -> ! {
+    // First of all, as the starter may move on at any moment.
+    let directory = unshare_directory();
     let Some(member) = request.member() else {
         lifetime::exit_now(FAILED);
     };
-    let bound = match request.lifetime {
-        Lifetime::Detached => lifetime::outlive_parent().map(|()| true),
-        Lifetime::Daemon | Lifetime::Joined => lifetime::die_with_parent(parent),
-    };
-    if bound != Ok(true) || family::take_seat(member).is_err() {
+    if request.lifetime == Lifetime::Detached && lifetime::outlive_parent().is_err() {
         lifetime::exit_now(FAILED);
     }
-    // Only now: the starter takes the end of the socket for the end of all uncertainty.
-    settled();
-    let ready = prepare(&request, &fds);
+    if family::take_seat(member).is_err() {
+        lifetime::exit_now(FAILED);
+    }
+    let ready = directory
+        .map_err(|errno| format!("cannot have a working directory: {errno}"))
+        .and_then(|()| prepare(&request, &fds));
     drop(fds);
     let daemon = request.lifetime == Lifetime::Daemon;
     let task = Call {

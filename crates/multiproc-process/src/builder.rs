@@ -23,7 +23,7 @@ use crate::{current, exit, hook};
 #[non_exhaustive]
 pub enum StartMethod {
     /// A small copy of this program, made at the first start, copies itself for each process: fast,
-    /// whatever the size of this process. Falls back to [`StartMethod::Spawn`], with one line on
+    /// whatever the size of this process. One copy is always made ahead and waits. Falls back to [`StartMethod::Spawn`], with one line on
     /// stderr, on kernels that do not allow it.
     #[default]
     ForkServer,
@@ -103,7 +103,7 @@ where
         self
     }
 
-    /// Starts it. Returns when the process exists, not when it has begun to compute.
+    /// Starts it. Returns when the process is there and has been told what to do, not when it has begun.
     ///
     /// Working directory, file mode mask, environment, resource limits, blocked signals, niceness,
     /// processors, standard output and error are those of the calling thread now. Standard input is

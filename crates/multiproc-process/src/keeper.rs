@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use multiproc_shm::family;
 use multiproc_sys::child::{
@@ -42,9 +43,13 @@ use crate::start::forkserver::Zygote;
 /// The keepers of this process: one, unless its threads' rights differ or have changed.
 static KEEPERS: Mutex<Vec<Arc<Keeper>>> = Mutex::new(Vec::new());
 
-/// Tokens of the watch: this one, fork servers above [`ZYGOTES`], children below.
+/// Tokens of the watch: this one, servants above [`SERVANTS`], children below.
 const BELL: u64 = u64::MAX;
-const ZYGOTES: u64 = 1 << 63;
+const SERVANTS: u64 = 1 << 63;
+
+/// The strays of a killed fork server end within microseconds; this is looked for for a second.
+const STRAYS_LOOKS: u32 = 20;
+const STRAYS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Enough for the work here and the callbacks of the crates above.
 const STACK: usize = 256 * 1024;
@@ -62,13 +67,20 @@ pub(crate) struct Keeper {
     jobs: Mutex<Vec<Job>>,
     /// Children of this thread that somebody knows of. Others are strays.
     known: Mutex<BTreeSet<u32>>,
-    /// Fork servers not yet reaped, by token.
-    zygotes: Mutex<BTreeMap<u64, (u32, Arc<PidFd>)>>,
-    next_zygote: AtomicU64,
+    /// Processes of ours that never run a task, not yet reaped, by token.
+    servants: Mutex<BTreeMap<u64, Servant>>,
+    next_servant: AtomicU64,
+    /// How often yet to look for children nobody knows of.
+    looks: AtomicU32,
     /// The one in use. Held for the whole of a request.
     pub(crate) zygote: Mutex<Option<Zygote>>,
-    /// Given up for a moment to receive a descriptor when no other is free.
-    spare: Mutex<Option<Bell>>,
+}
+
+/// A fork server, or a copy of one that nobody wants any more.
+struct Servant {
+    pid: u32,
+    pidfd: Arc<PidFd>,
+    copies: bool,
 }
 
 /// A process that runs this program again and has not said anything yet.
@@ -117,8 +129,10 @@ pub(crate) fn retire(keeper: &Arc<Keeper>) {
 
 fn end_zygotes(keepers: &[Arc<Keeper>]) {
     for keeper in keepers {
-        if let Some(mut zygote) = keeper.zygote.try_lock() {
-            *zygote = None;
+        if let Some(mut slot) = keeper.zygote.try_lock()
+            && let Some(zygote) = slot.take()
+        {
+            zygote.end(keeper);
         }
     }
 }
@@ -132,7 +146,8 @@ pub(crate) fn end_fork_servers() {
 pub(crate) fn fork_servers() -> Vec<u32> {
     let mut found = Vec::new();
     for keeper in KEEPERS.lock().iter() {
-        found.extend(keeper.zygotes.lock().values().map(|(pid, _)| *pid));
+        let servants = keeper.servants.lock();
+        found.extend(servants.values().filter(|s| s.copies).map(|s| s.pid));
     }
     found
 }
@@ -147,10 +162,10 @@ impl Keeper {
             bell: Bell::new().map_err(os)?,
             jobs: Mutex::new(Vec::new()),
             known: Mutex::new(BTreeSet::new()),
-            zygotes: Mutex::new(BTreeMap::new()),
-            next_zygote: AtomicU64::new(ZYGOTES),
+            servants: Mutex::new(BTreeMap::new()),
+            next_servant: AtomicU64::new(SERVANTS),
+            looks: AtomicU32::new(0),
             zygote: Mutex::new(None),
-            spare: Mutex::new(Bell::new().ok()),
         });
         keeper.watch.add(keeper.bell.as_fd(), BELL).map_err(os)?;
         let other = Arc::clone(&keeper);
@@ -168,18 +183,38 @@ impl Keeper {
         block_all_signals();
         let mut tokens = Vec::new();
         loop {
+            let pause = match self.looks.load(Ordering::Relaxed) {
+                0 => Deadline::NEVER,
+                _ => Deadline::after(STRAYS_PAUSE),
+            };
             // It fails only for want of memory for a moment, if at all; what is ready stays ready.
-            if self.watch.wait(&mut tokens, Deadline::NEVER).is_err() {
+            if self.watch.wait(&mut tokens, pause).is_err() {
                 thread::yield_now();
             }
             for token in tokens.drain(..) {
                 match token {
                     BELL => self.work(),
-                    token if token >= ZYGOTES => self.bury(token),
+                    token if token >= SERVANTS => self.bury(token),
                     token => child::ended(token),
                 }
             }
+            let looks = self.looks.load(Ordering::Relaxed);
+            if looks > 0 {
+                let _ = self.looks.compare_exchange(
+                    looks,
+                    looks - 1,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                self.reap_strays();
+            }
         }
+    }
+
+    /// Copies that a fork server made before it was killed, and could not tell of. They end by
+    /// themselves, soon after it.
+    fn reap_strays(&self) {
+        sys_child::reap_strays(|pid| self.known.lock().contains(&pid));
     }
 
     fn work(&self) {
@@ -190,14 +225,24 @@ impl Keeper {
         }
     }
 
+    /// A copy may have been lost on the way: sees to it that its zombie is, too.
+    pub(crate) fn look_for_strays(&self) {
+        self.looks.store(STRAYS_LOOKS, Ordering::Relaxed);
+        self.bell.ring();
+    }
+
+    /// Reaps a servant.
     fn bury(&self, token: u64) {
-        let Some((pid, zygote)) = self.zygotes.lock().remove(&token) else {
+        let Some(servant) = self.servants.lock().remove(&token) else {
             return;
         };
-        self.watch.remove(zygote.as_fd());
+        self.watch.remove(servant.pidfd.as_fd());
         // Its status is of no interest, only that no zombie stays.
-        let _ = zygote.reap();
-        self.forget(pid);
+        let _ = servant.pidfd.reap();
+        self.forget(servant.pid);
+        if servant.copies {
+            self.look_for_strays();
+        }
     }
 
     /// Runs `job` on the keeper's thread and gives its answer.
@@ -231,29 +276,21 @@ impl Keeper {
         self.known.lock().remove(&pid);
     }
 
-    /// Takes charge of a fork server's process until it ends.
-    pub(crate) fn keep_zygote(&self, pid: u32, pidfd: &Arc<PidFd>) -> Result<(), StartError> {
-        let token = self.next_zygote.fetch_add(1, Ordering::Relaxed);
-        self.zygotes.lock().insert(token, (pid, Arc::clone(pidfd)));
+    /// Takes charge of a process that runs no task until it ends.
+    pub(crate) fn keep(&self, pid: u32, pidfd: Arc<PidFd>, copies: bool) -> Result<(), StartError> {
+        let token = self.next_servant.fetch_add(1, Ordering::Relaxed);
+        let servant = Servant {
+            pid,
+            pidfd: Arc::clone(&pidfd),
+            copies,
+        };
+        self.servants.lock().insert(token, servant);
         self.watch.add(pidfd.as_fd(), token).map_err(|errno| {
-            self.zygotes.lock().remove(&token);
+            self.servants.lock().remove(&token);
+            // It becomes a stray.
             self.forget(pid);
             StartError::from_errno("cannot watch the fork server", errno)
         })
-    }
-
-    /// A descriptor of a child of ours that nobody has reaped, even if no descriptor is free.
-    pub(crate) fn open_pidfd(&self, pid: u32) -> Result<PidFd, Errno> {
-        match PidFd::open(pid) {
-            Err(Errno::EMFILE) => {
-                let mut spare = self.spare.lock();
-                *spare = None;
-                let opened = PidFd::open(pid);
-                *spare = Bell::new().ok();
-                opened
-            }
-            answer => answer,
-        }
     }
 
     /// Runs this program again.
@@ -300,7 +337,7 @@ impl Keeper {
         if Rights::of_this_thread().map_err(StartError::from_proc)? != self.rights {
             return Err(LaunchError::RightsMoved);
         }
-        sys_child::reap_strays(|pid| self.known.lock().contains(&pid));
+        self.reap_strays();
         let arena = family::arena_fd().map_err(StartError::from)?;
         let birth = Surroundings::of_this_thread();
         // A fork server's copies find themselves where the starter is at that time; a process that

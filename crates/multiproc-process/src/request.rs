@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::builder::Lifetime;
 
-/// No request is larger: names are cut, everything else is small or bounded by the kernel.
+/// No request is larger: names are limited, everything else is small or bounded by the kernel.
 pub(crate) const MOST_BYTES: usize = 16 * 1024;
 
-/// Longer names are cut: a packet must hold them.
+/// Longer names are refused: a packet must hold them.
 pub(crate) const MOST_NAME: usize = 1024;
 
 /// One child, as its starter wants it. Descriptors beside it: standard output, standard error, and
@@ -108,12 +108,15 @@ impl Request {
     }
 }
 
+/// What a fork server is asked: the number says nothing, the packet all.
+pub(crate) const ONE_MORE: [u8; 1] = [1];
+
 /// The answer of a fork server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// The child lives, or has lived. Its descriptor comes along.
+    /// A copy is ready. Its descriptor comes along, and the socket that leads to it.
     Born(u32),
-    /// There is no child.
+    /// There is none.
     Refused(Errno),
 }
 
@@ -180,7 +183,7 @@ impl Hello {
 /// What a process made by exec is to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// A fork server: copies itself for each request.
+    /// A fork server: copies itself for each child.
     Zygote,
     /// The child of the one request it will get.
     Child,

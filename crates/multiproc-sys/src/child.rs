@@ -20,8 +20,8 @@ mod surroundings;
 
 pub use clone::{Side, can_clone, sibling};
 pub use exec::{ExecError, SelfExec, inherited, take_inherited};
-pub use pidfd::{Exit, PidFd, Signal, kill_unreaped, reap_strays};
-pub use rights::{Rights, shares_directory};
+pub use pidfd::{Exit, PidFd, Signal, reap_strays};
+pub use rights::{Rights, shares_directory, unshare_directory};
 pub use surroundings::{Changes, Surroundings, block_all_signals, set_name};
 
 #[cfg(test)]

@@ -1,44 +1,47 @@
 //! Start method ForkServer, the default: a small copy of this program, made once, copies itself for
 //! each child. The copies are children of *this* process.
 //!
-//! The fork server is the "zygote" in this crate. See the protocol's page for the race each step
-//! prevents.
+//! The fork server is the "zygote" in this crate. It makes each copy ahead: while one child runs, the
+//! next waits as a *spare* for its request. So a start need not wait for the making of a process, and
+//! its process is known, by number and descriptor, before it is asked for anything.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use multiproc_shm::family;
 use multiproc_sys::Errno;
-use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings, kill_unreaped, stdio};
+use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings, stdio};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory;
 use multiproc_sys::poll;
-use multiproc_sys::socket::{Received, Socket};
+use multiproc_sys::socket::Socket;
 
 use super::{Order, Place, hear};
 use crate::builder::StartMethod;
 use crate::child::Born;
 use crate::error::StartError;
 use crate::keeper::{self, Keeper, LaunchError};
-use crate::request::{Hello, Plan, Reply, Request, Role, environment_to_bytes};
+use crate::request::{Hello, ONE_MORE, Plan, Reply, Request, Role, environment_to_bytes};
 
 /// Copying takes far less than a millisecond. A fork server that has not answered by now has been
 /// stopped, and is replaced.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A fork server that dies more often than this during one start is being killed by something.
+/// Fork servers or spares that die more often than this during one start are being killed by
+/// something.
 const MOST_ATTEMPTS: u32 = 8;
 
 /// Set once where the kernel does not let a fork server make sound copies.
 static IMPOSSIBLE: OnceLock<()> = OnceLock::new();
 
-/// The starter's end of a fork server. Dropped, the server ends.
+/// The starter's end of a fork server. Dropped, the server ends; see [`Zygote::end`].
 #[derive(Debug)]
 pub(crate) struct Zygote {
     socket: Socket,
     pidfd: Arc<PidFd>,
+    /// A spare has been asked for and not been received.
+    owed: bool,
     /// The surroundings and environment it began in, which its copies begin in, too.
     birth: Surroundings,
     environment: Vec<(OsString, OsString)>,
@@ -46,19 +49,40 @@ pub(crate) struct Zygote {
     changed: Option<(Vec<(OsString, OsString)>, OwnedFd)>,
 }
 
-/// What the fork server says to a request.
+/// A copy that waits for its request. Dropped, it ends; the keeper must know of it.
+struct Spare {
+    pid: u32,
+    pidfd: PidFd,
+    socket: Socket,
+}
+
+/// What the fork server says.
 enum Answer {
-    Born(u32, Option<PidFd>),
+    Ready(Spare),
     Refused(Errno),
-    /// The fork server is gone, and with it everything that held its end of the socket.
+    /// A spare whose descriptors this process has no room for. It sees its socket closed and ends.
+    Lost,
     Gone,
 }
 
 /// Starts by fork server; `None` where there cannot be one.
 pub(crate) fn start(order: &Order<'_>) -> Result<Option<Born>, StartError> {
+    let Place { seat, plan } = order.place()?;
     let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
+    let null;
+    let outputs = match stdio::outputs() {
+        Some(outputs) => outputs,
+        None => {
+            null = stdio::null().map_err(|errno| StartError::from_errno("/dev/null", errno))?;
+            [null.as_fd(), null.as_fd()]
+        }
+    };
     let mut attempts = 0;
     while IMPOSSIBLE.get().is_none() {
+        if attempts > MOST_ATTEMPTS {
+            let text = "something kills the fork server or its copies at once";
+            return Err(StartError::Build(text.into()));
+        }
         let keeper = keeper::with_rights(&rights)?;
         let mut slot = keeper.zygote.lock();
         if slot.is_none() {
@@ -69,16 +93,43 @@ pub(crate) fn start(order: &Order<'_>) -> Result<Option<Born>, StartError> {
             }
         }
         let Some(zygote) = &mut *slot else { continue };
-        if let Some(born) = zygote.make(&keeper, order)? {
-            return Ok(Some(born));
+        let Some(spare) = zygote.spare(&keeper)? else {
+            // It has been killed. What it made before is received or a stray by now.
+            *slot = None;
+            attempts += 1;
+            continue;
+        };
+        match zygote.send(&spare, &plan, outputs) {
+            Ok(true) => zygote.ask(),
+            Ok(false) => {
+                // The spare has been killed.
+                spare.discard(&keeper);
+                attempts += 1;
+                continue;
+            }
+            Err(error) => {
+                spare.discard(&keeper);
+                return Err(error);
+            }
         }
-        *slot = None;
-        attempts += 1;
-        if attempts > MOST_ATTEMPTS {
-            return Err(StartError::Build("the fork server dies at once".into()));
-        }
+        drop(slot);
+        return Ok(Some(Born {
+            member: seat.launched(),
+            pid: spare.pid,
+            pidfd: spare.pidfd,
+            keeper,
+            method: StartMethod::ForkServer,
+        }));
     }
     Ok(None)
+}
+
+impl Spare {
+    /// Lets it end; the keeper reaps it.
+    fn discard(self, keeper: &Keeper) {
+        // Without memory for that it is a stray.
+        let _ = keeper.keep(self.pid, Arc::new(self.pidfd), false);
+    }
 }
 
 impl Zygote {
@@ -93,93 +144,105 @@ impl Zygote {
             return Ok(None);
         }
         let pidfd = Arc::new(launched.pidfd);
-        keeper.keep_zygote(launched.pid, &pidfd)?;
+        keeper.keep(launched.pid, Arc::clone(&pidfd), true)?;
         Ok(Some(Zygote {
             socket: launched.socket,
             pidfd,
+            owed: false,
             birth: launched.birth,
             environment: launched.environment,
             changed: None,
         }))
     }
 
-    /// One attempt at an order; `None` if the fork server is gone and there is no child.
-    fn make(
-        &mut self,
-        keeper: &Arc<Keeper>,
-        order: &Order<'_>,
-    ) -> Result<Option<Born>, StartError> {
-        let Place { seat, plan } = order.place()?;
-        if !self.ask(&plan)? {
-            return Ok(None);
-        }
-        let (pid, pidfd) = match self.answer() {
-            Answer::Born(pid, pidfd) => (pid, pidfd),
-            Answer::Refused(errno) => return Err(StartError::from_errno("clone", errno)),
-            // Everybody who held the server's end of the socket is gone or settled: the child has
-            // taken its seat, or there is none and never will be.
-            Answer::Gone => match seat.pid() {
-                Some(pid) => (pid, None),
-                None => return Ok(None),
-            },
-        };
-        keeper.know(pid);
-        match pidfd.map_or_else(|| keeper.open_pidfd(pid), Ok) {
-            Ok(pidfd) => Ok(Some(Born {
-                member: seat.launched(),
-                pid,
-                pidfd,
-                keeper: Arc::clone(keeper),
-                method: StartMethod::ForkServer,
-            })),
-            Err(errno) => {
-                // Nobody could wait for it. Unknown, it is reaped as a stray.
-                kill_unreaped(pid);
-                keeper.forget(pid);
-                family::sweep_now(seat.launched());
-                Err(StartError::from_errno("pidfd_open", errno))
-            }
+    /// Asks for a spare, if none is on the way. That the server is gone is seen by the answer.
+    fn ask(&mut self) {
+        if !self.owed {
+            let _ = self.socket.send(&ONE_MORE, &[]);
+            self.owed = true;
         }
     }
 
-    /// Sends the request; `false` if the fork server is gone.
-    fn ask(&mut self, plan: &Plan) -> Result<bool, StartError> {
+    /// A process for the next child; `None` if the fork server is gone.
+    fn spare(&mut self, keeper: &Keeper) -> Result<Option<Spare>, StartError> {
+        // A refusal may be as old as the last start.
+        let mut old = self.owed;
+        loop {
+            self.ask();
+            match self.answer() {
+                Answer::Ready(spare) => {
+                    keeper.know(spare.pid);
+                    return Ok(Some(spare));
+                }
+                Answer::Gone => return Ok(None),
+                Answer::Lost => keeper.look_for_strays(),
+                Answer::Refused(_) if old => {}
+                Answer::Refused(errno) => return Err(StartError::from_errno("clone", errno)),
+            }
+            if !old {
+                return Err(StartError::from_errno(
+                    "cannot receive a process",
+                    Errno::EMFILE,
+                ));
+            }
+            old = false;
+        }
+    }
+
+    fn answer(&mut self) -> Answer {
+        let in_time = poll::readable(self.socket.as_fd(), Deadline::after(PATIENCE));
+        if in_time != Ok(true) {
+            // Then the wait below ends with its death.
+            let _ = self.pidfd.signal(Signal::Kill);
+        }
+        self.owed = false;
+        let mut buffer = [0; Reply::SIZE];
+        let Ok(mut got) = self.socket.recv(&mut buffer) else {
+            return Answer::Gone;
+        };
+        match (Reply::from_bytes(&buffer[..got.len]), got.fds.len()) {
+            (Some(Reply::Born(pid)), 2) => {
+                let sockets = got.fds.pop().map(Socket::from_fd);
+                let pidfds = got.fds.pop().map(PidFd::from);
+                let (Some(Ok(socket)), Some(pidfd)) = (sockets, pidfds) else {
+                    return Answer::Gone;
+                };
+                Answer::Ready(Spare { pid, pidfd, socket })
+            }
+            (Some(Reply::Born(_)), _) => Answer::Lost,
+            (Some(Reply::Refused(errno)), _) => Answer::Refused(errno),
+            (None, _) => Answer::Gone,
+        }
+    }
+
+    /// Sends the request to a spare; `false` if it is gone.
+    fn send(
+        &mut self,
+        spare: &Spare,
+        plan: &Plan,
+        outputs: [BorrowedFd<'_>; 2],
+    ) -> Result<bool, StartError> {
         let os = |errno| StartError::from_errno("cannot ask for the process", errno);
         let environment = self.changed_environment().map_err(os)?;
         let changes = Surroundings::of_this_thread().since(&self.birth);
         let request = Request::new(plan, changes, environment).to_bytes();
-        let null;
-        let [output, error] = match stdio::outputs() {
-            Some(outputs) => outputs,
-            None => {
-                null = stdio::null().map_err(os)?;
-                [null.as_fd(), null.as_fd()]
-            }
-        };
         let changed = self.changed.as_ref().filter(|_| environment);
-        let mut fds: Vec<BorrowedFd<'_>> = vec![output, error];
+        let mut fds = outputs.to_vec();
         fds.extend(changed.map(|(_, file)| file.as_fd()));
-        match self.socket.send(&request, &fds) {
+        match spare.socket.send(&request, &fds) {
             Ok(()) => Ok(true),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
             Err(errno) => Err(os(errno)),
         }
     }
 
-    fn answer(&self) -> Answer {
-        let in_time = poll::readable(self.socket.as_fd(), Deadline::after(PATIENCE));
-        if in_time != Ok(true) {
-            // Then the wait below ends with its death.
-            let _ = self.pidfd.signal(Signal::Kill);
-        }
-        let mut buffer = [0; Reply::SIZE];
-        let Ok(Received { len, mut fds, .. }) = self.socket.recv(&mut buffer) else {
-            return Answer::Gone;
-        };
-        match Reply::from_bytes(&buffer[..len]) {
-            Some(Reply::Born(pid)) => Answer::Born(pid, fds.pop().map(PidFd::from)),
-            Some(Reply::Refused(errno)) => Answer::Refused(errno),
-            None => Answer::Gone,
+    /// Ends the fork server and the spare it may have made.
+    pub(crate) fn end(mut self, keeper: &Keeper) {
+        if self.owed
+            && let Answer::Ready(spare) = self.answer()
+        {
+            keeper.know(spare.pid);
+            spare.discard(keeper);
         }
     }
 

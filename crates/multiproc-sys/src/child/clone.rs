@@ -70,7 +70,9 @@ pub fn can_clone() -> Result<(), Errno> {
 }
 
 /// Copies this process. The copy is a child of *this process's parent*, which can wait for it as for
-/// any other; it has this thread only, and one descriptor table, memory and directory of its own.
+/// any other; it has this thread only, and a descriptor table and memory of its own. Working directory,
+/// root directory and file mode mask it shares, as this process may share them with others, until it
+/// calls [`unshare_directory`](super::unshare_directory).
 ///
 /// # Errors
 ///
@@ -86,6 +88,7 @@ pub unsafe fn sibling() -> Result<Side, Errno> {
     // The C library reads its thread id from where the kernel stores it for us; the exit signal is
     // that of this process, which CLONE_PARENT insists on.
     let flags = libc::CLONE_PARENT
+        | libc::CLONE_FS
         | libc::CLONE_PIDFD
         | libc::CLONE_CHILD_SETTID
         | libc::CLONE_CHILD_CLEARTID;

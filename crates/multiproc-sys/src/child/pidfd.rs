@@ -157,17 +157,6 @@ fn wait(by: libc::idtype_t, id: u32, flags: i32) -> Result<Option<(u32, Exit)>, 
     Ok(Some((pid.unsigned_abs(), exit)))
 }
 
-/// Kills a child of ours that nobody has reaped, where no descriptor of it can be had. Its number is
-/// its own until then.
-pub fn kill_unreaped(pid: u32) {
-    if let Ok(pid) = i32::try_from(pid)
-        && pid > 0
-    {
-        // SAFETY: takes plain numbers.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-    }
-}
-
 /// Reaps ended children *of the calling thread* that `known` does not claim.
 ///
 /// For a thread all of whose children are known by their descriptors: what is left is a child whose

@@ -116,6 +116,16 @@ pub fn shares_directory(tid: u32) -> bool {
     answer <= 0
 }
 
+/// Gives this process a working directory, root directory and file mode mask of its own: those of
+/// this moment.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn unshare_directory() -> Result<(), Errno> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +148,7 @@ mod tests {
         assert!(shares_directory(me));
         let mine = std::thread::spawn(move || {
             assert!(shares_directory(me));
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("anyone may");
+            unshare_directory().expect("anyone may");
             shares_directory(me)
         });
         assert!(!mine.join().expect("no panic"));
