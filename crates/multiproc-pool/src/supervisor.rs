@@ -164,19 +164,22 @@ impl Hub {
         let exits = std::mem::take(&mut *self.crew.exits.lock());
         for Exit { slot, pid, status } in exits {
             self.bury(slot, pid, status);
+            let ends = self.takes_no_more_workers();
             let mut slots = self.crew.slots.lock();
-            self.forgive(&mut slots);
-            let born = match &slots.of[slot] {
-                Slot::Up { born, .. } => *born,
-                _ => Instant::now(),
-            };
-            slots.of[slot] = if self.takes_no_more_workers() {
-                Slot::Gone
+            let failures = self.count_failures(&mut slots);
+            let was_ready = self.board.is_ready(slot);
+            let pause = if was_ready {
+                BACK_OFF
             } else {
-                Slot::Gap(born + BACK_OFF)
+                back_off(failures)
+            };
+            slots.of[slot] = match slots.of[slot] {
+                _ if ends => Slot::Gone,
+                Slot::Up { born, .. } => Slot::Gap(born + pause),
+                _ => Slot::Gap(Instant::now() + pause),
             };
             drop(slots);
-            if !self.board.is_ready(slot) && !self.takes_no_more_workers() {
+            if !was_ready && !ends {
                 self.start_failed(BrokenCause::Died(status));
             }
         }
@@ -258,12 +261,8 @@ impl Hub {
 
     fn start_failed(&self, cause: BrokenCause) {
         let mut slots = self.crew.slots.lock();
-        self.forgive(&mut slots);
-        let now = Instant::now();
-        slots
-            .failures
-            .retain(|(when, _)| now.duration_since(*when) < FAILURES_WITHIN);
-        slots.failures.push((now, cause));
+        self.count_failures(&mut slots);
+        slots.failures.push((Instant::now(), cause));
         if slots.failures.len() < FAILURES {
             return;
         }
@@ -272,18 +271,17 @@ impl Hub {
         self.finish(TaskErrorKind::Broken { cause });
     }
 
-    /// Forgets failed starts once a later one came up.
-    fn forgive(&self, slots: &mut Slots) {
-        let Some((first, _)) = slots.failures.first() else {
-            return;
-        };
-        let came_up = |(slot, of): (usize, &Slot)| match of {
-            Slot::Up { born, .. } => born > first && self.board.is_ready(slot),
-            _ => false,
-        };
-        if slots.of.iter().enumerate().any(came_up) {
+    /// How many starts have failed lately. None that counts, if some worker is ready, or was until it
+    /// was buried just now: then it is not the starting that fails.
+    fn count_failures(&self, slots: &mut Slots) -> usize {
+        let is_ready =
+            |(slot, of): (usize, &Slot)| matches!(of, Slot::Up { .. }) && self.board.is_ready(slot);
+        if slots.of.iter().enumerate().any(is_ready) {
             slots.failures.clear();
         }
+        let is_recent = |when: &Instant| when.elapsed() < FAILURES_WITHIN;
+        slots.failures.retain(|(when, _)| is_recent(when));
+        slots.failures.len()
     }
 
     /// Ends the pool now: workers are killed, open items answered with `kind`.
@@ -305,6 +303,11 @@ impl Hub {
         let slots = self.crew.slots.lock();
         self.takes_no_more_workers() && slots.of.iter().all(|slot| matches!(slot, Slot::Gone))
     }
+}
+
+/// How long a slot stays empty after so many failed starts.
+fn back_off(failures: usize) -> Duration {
+    BACK_OFF * (failures as u32 + 1)
 }
 
 /// On the thread that reaps.
@@ -336,7 +339,13 @@ mod tests {
     fn fault_18_three_failed_starts_break_the_pool() {
         let pool = Pool::new(1).expect("it starts");
         let nap = pool.apply_async(|()| std::thread::sleep(Duration::from_secs(60)), ());
-        for _ in 0..FAILURES {
+        while !pool.hub().board.is_ready(0) {
+            std::thread::yield_now();
+        }
+        pool.hub().start_failed(died());
+        // As if the only worker did not come up, either.
+        pool.hub().board.set_ready(0, false);
+        for _ in 1..FAILURES {
             assert!(nap.try_get().is_err_and(|error| error.is_timed_out()));
             pool.hub().start_failed(died());
         }

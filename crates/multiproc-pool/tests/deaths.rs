@@ -232,7 +232,11 @@ fn fault_11_workers_that_kill_each_other() {
         for workers in [1, 2, 5] {
             let pool = Pool::new(workers).unwrap();
             for round in 0..5 * chaos() as usize {
-                let pids = pool.worker_pids();
+                let mut pids = Vec::new();
+                eventually("a worker", || {
+                    pids = pool.worker_pids();
+                    !pids.is_empty()
+                });
                 let victims = (0..20).map(|n| pids[(n * 7 + round) % pids.len()]);
                 let outcomes = pool.map_each(
                     |pid: u32| {
