@@ -40,9 +40,11 @@ fn fault_01_killed_workers_cost_one_task_each() {
         let (mut answered, mut lost) = (0, 0);
         thread::scope(|scope| {
             let killer = scope.spawn(|| {
-                kill_workers(&pool, kills);
+                kill_workers(&pool, kills, &stop);
                 stop.store(true, Ordering::Relaxed);
             });
+            // Also if a map fails: the scope ends only when the killer does.
+            let _stop = StopAtEnd(&stop);
             while !stop.load(Ordering::Relaxed) {
                 lost += map_and_count_lost(&pool);
                 answered += 1;
@@ -80,11 +82,20 @@ fn map_and_count_lost(pool: &Pool) -> usize {
     lost
 }
 
-/// Kills so many workers, each at a random moment.
-fn kill_workers(pool: &Pool, kills: usize) {
+/// Says stop when it goes out of scope.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Kills so many workers, each at a random moment, unless it is told to stop before.
+fn kill_workers(pool: &Pool, kills: usize, stop: &AtomicBool) {
     let mut random = Random::seeded();
     let mut done = 0;
-    while done < kills {
+    while done < kills && !stop.load(Ordering::Relaxed) {
         thread::sleep(random.up_to(Duration::from_millis(20)));
         let workers = pool.worker_pids();
         if !workers.is_empty() && processes::kill(workers[random.below(workers.len())]) {
@@ -119,8 +130,9 @@ fn fault_08_all_workers_killed_at_once() {
 #[test]
 fn fault_22_nobody_outlives_a_killed_parent() {
     let standing = Standing::before();
-    watchdog::within(Duration::from_secs(120), || {
-        for _ in 0..kills(5) {
+    let families = kills(5);
+    watchdog::within(Duration::from_secs(60 + 3 * families as u64), || {
+        for _ in 0..families {
             kill_a_family();
         }
         standing.check();
