@@ -3,21 +3,32 @@
 mod common;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Chance, alive, chaos, eventually, kill, kill_me, within_a_minute};
 use multiproc_pool::{Pool, TaskError, TaskErrorKind};
 use multiproc_shm::{Kind, Object};
 
-/// Counts how often each item was run, in memory that outlives the runner.
+/// Counts how often each item was run, in memory that outlives the runner; behind that, who ran any.
 fn ledger(items: usize) -> Object {
-    Object::create(Kind::Plain, 1, items * 8, |_| ()).unwrap()
+    Object::create(Kind::Plain, 1, (items + RUNNERS) * 8, |_| ()).unwrap()
+}
+
+/// Places for the processes that ran items, by pid.
+const RUNNERS: usize = 64;
+
+/// Where `pid` is noted.
+fn runner(ledger: &Object, pid: u32) -> &AtomicU64 {
+    let words = ledger.words();
+    &words[words.len() - 1 - pid as usize % RUNNERS]
 }
 
 /// Marks the item as run, and takes about `spins` nanoseconds.
 fn mark((ledger, item, spins): (Object, u64, u64)) -> u64 {
     ledger.words()[item as usize].fetch_add(1, Ordering::Relaxed);
+    let pid = std::process::id();
+    runner(&ledger, pid).store(pid.into(), Ordering::Relaxed);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_nanos(spins) {
         std::hint::spin_loop();
@@ -48,16 +59,29 @@ fn check(ledger: &Object, outcomes: &[Result<u64, TaskError>], items: usize) -> 
 }
 
 /// Runs `work` while a thread kills a random worker each time `pause` is over; how many it killed.
-fn while_killing(pool: &Pool, chance: &mut Chance, pause: u64, work: impl FnOnce()) -> u32 {
+///
+/// Mostly workers that have worked, and others only beside one: on a busy machine nobody would ever
+/// come up, and the pool would rightly be broken.
+fn while_killing(
+    pool: &Pool,
+    ledger: &Object,
+    chance: &mut Chance,
+    pause: u64,
+    work: impl FnOnce(),
+) -> u32 {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
             let mut kills = 0;
             while !over.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_micros(chance.below(pause)));
-                let pids = pool.worker_pids();
-                if !pids.is_empty() {
-                    kill(pids[chance.below(pids.len() as u64) as usize]);
+                let has_worked =
+                    |pid: &&u32| runner(ledger, **pid).load(Ordering::Relaxed) == u64::from(**pid);
+                let all = pool.worker_pids();
+                let worked: Vec<u32> = all.iter().filter(has_worked).copied().collect();
+                if !worked.is_empty() {
+                    let among = if chance.below(8) == 0 { all } else { worked };
+                    kill(among[chance.below(among.len() as u64) as usize]);
                     kills += 1;
                 }
             }
@@ -78,7 +102,7 @@ fn random_kills(seed: u64, items: usize, spins: u64, imap: Option<usize>) {
         let ledger = ledger(items);
         let work = (0..items as u64).map(|item| (ledger.clone(), item, spins));
         let mut outcomes = Vec::new();
-        kills += while_killing(&pool, &mut chance, 20_000, || match imap {
+        kills += while_killing(&pool, &ledger, &mut chance, 20_000, || match imap {
             None => outcomes = pool.map_each(mark, work),
             Some(chunk) => outcomes = pool.imap(mark, work).chunk_size(chunk).collect(),
         });

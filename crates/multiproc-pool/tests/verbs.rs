@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::within_a_minute;
 use multiproc_pool::{Pool, TaskErrorKind};
 use multiproc_shm::{Kind, Object};
+use multiproc_sync::Value;
 use multiproc_wire::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -87,8 +88,8 @@ fn map_stops_handing_out_after_a_failure() {
 fn map_each_answers_every_item() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
-        let outcomes = pool.map_each(odd_fails, 0..1_000);
-        assert_eq!(outcomes.len(), 1_000);
+        let outcomes = pool.map_each(odd_fails, 0..60);
+        assert_eq!(outcomes.len(), 60);
         for (n, outcome) in (0..).zip(outcomes) {
             match outcome {
                 Ok(value) => assert!(value == n && n % 2 == 0),
@@ -301,6 +302,41 @@ fn handles_travel_inside_items_and_results() {
         );
         assert!(back.unwrap().iter().all(|count| count.shared.is(&shared)));
         assert_eq!(shared.words()[0].load(Ordering::Relaxed), 5_050);
+    });
+}
+
+#[test]
+fn a_lock_of_the_family_protects_what_workers_share() {
+    within_a_minute(|| {
+        let pool = Pool::new(3).unwrap();
+        let count = Value::new(0_u64).unwrap();
+        let add = |(count, by): (Value<u64>, u64)| count.update(|now| *now += by);
+        pool.map(add, (1..=1_000).map(|by| (count.clone(), by)))
+            .unwrap();
+        assert_eq!(count.get(), 500_500);
+    });
+}
+
+#[test]
+fn what_was_begun_before_close_gets_through() {
+    within_a_minute(|| {
+        let pool = Pool::new(2).unwrap();
+        let mut results = pool.imap(square, 0..20_000);
+        assert_eq!(results.next().unwrap().unwrap(), 0);
+        pool.close();
+        let begun = pool.join_timeout(Duration::from_millis(10));
+        assert!(begun.unwrap_err().is_timed_out());
+        assert!(results.map(Result::unwrap).eq((1..20_000).map(square)));
+        pool.join().unwrap();
+        let pool = Pool::new(2).unwrap();
+        let mut results = pool.imap_unordered(square, 0..);
+        assert_eq!(
+            results.by_ref().take(100).filter(Result::is_ok).count(),
+            100
+        );
+        pool.close();
+        drop(results);
+        pool.join().unwrap();
     });
 }
 
