@@ -1,8 +1,8 @@
 //! Members killed after each number of instructions of an operation, and what the survivors find.
 //!
 //! After every kill the dead member is swept, the arena audited, and its use compared with before.
-//! With `CHAOS=n` every instruction is a kill point (build with `--release`, or be patient);
-//! otherwise a sample that fits the time, with a printed stride and offset. `SEED=n` repeats a
+//! With `CHAOS=n` every instruction is a kill point (build with `--release`: a tenth as many), up to
+//! 20,000 for one operation; otherwise a sample that fits the time, with a printed stride and offset. `SEED=n` repeats a
 //! sample's offset, and `STEP=n` kills at that one instruction of every operation.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,6 +15,9 @@ use crate::family;
 
 /// What an operation's kills may take, unless every instruction is one.
 const SAMPLE_TIME: Duration = Duration::from_millis(350);
+
+/// More kills than this of one operation only repeat what a loop in it does.
+const MOST_KILLS: usize = 20_000;
 
 /// No kill and check takes so long unless somebody hangs.
 const HANG: Duration = Duration::from_secs(60);
@@ -43,7 +46,7 @@ pub fn kill_at_each(operation: &str, start: impl FnMut() -> Forked, survive: imp
         return kills.kill_at(&trace, at as usize);
     }
     let (offset, stride) = if std::env::var_os("CHAOS").is_some() {
-        (1, 1)
+        (1, trace.len().div_ceil(MOST_KILLS))
     } else {
         let began = Instant::now();
         (1..4).for_each(|part| kills.kill_at(&trace, trace.len() * part / 4));
