@@ -20,7 +20,7 @@ height() {
         multiproc-queue | multiproc-pipe) echo 4 ;;
         multiproc-manager | multiproc-pool) echo 5 ;;
         multiproc) echo 6 ;;
-        multiproc-examples | multiproc-tests | multiproc-bench) echo top ;;
+        multiproc-examples | multiproc-tests | multiproc-bench | multiproc-model) echo top ;;
         *) echo unknown ;;
     esac
 }

@@ -17,10 +17,8 @@
 //! | ringer after its change, before the ring | as above |
 //! | ringer between the clearing of the flag and the second wake | as above |
 
-use std::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
-
-use multiproc_sys::futex::{self, Woken};
-
+use crate::door::futex::{self, Woken};
+use crate::door::{AtomicU32, Ordering, compiler_fence, fence};
 use crate::sleep::Sleeper;
 
 const WAITING: u32 = 1;

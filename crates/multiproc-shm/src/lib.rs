@@ -29,6 +29,7 @@
 mod alloc;
 mod arena;
 mod bell;
+mod door;
 mod error;
 pub mod family;
 mod layout;

@@ -7,20 +7,18 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
-
-use multiproc_sys::clock::Deadline;
-use multiproc_sys::futex::{self, Woken};
-use multiproc_sys::robust::{Attempt, Refusal, Word};
 
 use crate::arena;
+use crate::door::futex::{self, Woken};
+use crate::door::robust::{Attempt, Refusal, Word};
+use crate::door::{self, AtomicU64, Deadline};
 use crate::sleep::Sleeper;
 
 /// A lock that lies in the arena, for protocols inside this library.
 ///
 /// References to one come only from arena objects, which stay mapped as long as the process lives:
 /// that is what the robust word asks of its place. Zeroed memory is a free lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct RawLock(Word);
 
@@ -241,8 +239,5 @@ fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result
 /// run meanwhile.
 pub fn spin_limit() -> u32 {
     static LIMIT: OnceLock<u32> = OnceLock::new();
-    *LIMIT.get_or_init(|| match std::thread::available_parallelism() {
-        Ok(cpus) if cpus.get() > 1 => 20,
-        _ => 0,
-    })
+    *LIMIT.get_or_init(|| if door::processors() > 1 { 20 } else { 0 })
 }

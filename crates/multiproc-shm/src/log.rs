@@ -17,20 +17,21 @@
 //! | after the store of the count | count n: applies all pairs, it happened |
 //! | while replaying another's | count n still: applies all pairs again |
 
-use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
-
 use crate::arena::{Arena, Locked};
+use crate::door::{AtomicU64, Ordering, compiler_fence};
 
 /// More pairs than any transaction needs: the largest, an object freed while its holder's message
 /// is taken, has 10.
 const PAIRS: usize = 24;
 
+#[derive(Default)]
 #[repr(C)]
 pub(crate) struct Log {
     count: AtomicU64,
     pairs: [Pair; PAIRS],
 }
 
+#[derive(Default)]
 #[repr(C)]
 struct Pair {
     offset: AtomicU64,
