@@ -1,6 +1,6 @@
 //! Values with their references, stored in the arena.
 //!
-//! A stored parcel is one object: [`Stored`], then room for handles, then the bytes. It *owns* one
+//! A stored parcel is one object: `Stored`, then room for handles, then the bytes. It *owns* one
 //! reference for each of its handles, so it can wait in a ring, outlive its sender, and be loaded any
 //! number of times. Bytes and handles never change once it is stored; only the number of handles it
 //! still owns does, in a transaction together with their counts.
