@@ -46,7 +46,8 @@
 //! # Limits
 //!
 //! 4,096 processes in one family. One open file for each process that has not been dropped. Starts of
-//! one process happen one after the other.
+//! one process happen one after the other. A process that has started others by fork server keeps two
+//! small processes waiting, the server and one copy, until it ends.
 //!
 //! Not seen after the first start, as it would cost too much to look each time: a change of this
 //! process's user, process, host name, time or control group namespace, or of its security label.
