@@ -92,11 +92,12 @@ impl Socket {
         }
     }
 
-    /// Receives one packet into `buffer`; waits for one.
+    /// Receives one packet into `buffer`; waits for one. What the other end sent before it was closed
+    /// is received first.
     ///
     /// # Errors
     ///
-    /// `ECONNRESET` when the other end closed with packets of ours unread.
+    /// `ENOMEM`, `ENOBUFS`.
     pub fn recv(&self, buffer: &mut [u8]) -> Result<Received, Errno> {
         let mut control = nix::cmsg_space!([std::os::fd::RawFd; MOST_DESCRIPTORS]);
         let mut parts = [IoSliceMut::new(buffer)];
@@ -108,7 +109,9 @@ impl Socket {
                 MsgFlags::MSG_CMSG_CLOEXEC,
             );
             match got {
-                Err(Errno::EINTR) => {}
+                // Said once, and before the packets that wait: the other end was closed with some of
+                // ours unread.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 answer => break answer?,
             }
         };
@@ -204,6 +207,17 @@ mod tests {
         drop(there);
         assert!(here.recv(&mut [0; 2]).expect("the end").is_end());
         assert_eq!(here.send(b"x", &[]), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn last_words_arrive_though_ours_were_not_read() {
+        let (here, there) = pair().expect("a pair");
+        here.send(b"unread", &[]).expect("sent");
+        there.send(b"last words", &[]).expect("sent");
+        drop(there);
+        let mut buffer = [0; 16];
+        assert_eq!(here.recv(&mut buffer).expect("received").len, 10);
+        assert!(here.recv(&mut buffer).expect("the end").is_end());
     }
 
     #[test]
