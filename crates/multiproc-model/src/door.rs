@@ -82,6 +82,10 @@ impl Deadline {
     pub(crate) fn has_passed(self) -> bool {
         false
     }
+
+    pub(crate) fn is_never(self) -> bool {
+        true
+    }
 }
 
 pub(crate) mod futex {

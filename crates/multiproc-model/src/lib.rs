@@ -23,6 +23,8 @@ mod arena;
 )]
 mod bell;
 #[cfg(all(test, multiproc_model))]
+mod deadlock;
+#[cfg(all(test, multiproc_model))]
 mod door;
 #[cfg(all(test, multiproc_model))]
 #[path = "../../multiproc-shm/src/lock.rs"]

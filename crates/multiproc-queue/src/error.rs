@@ -171,7 +171,7 @@ impl From<LockError> for GetError {
     fn from(error: LockError) -> GetError {
         match error {
             LockError::Refused(_) => GetError::TooMany,
-            LockError::TimedOut | LockError::OwnerDied => GetError::TimedOut,
+            LockError::TimedOut | LockError::OwnerDied | LockError::Deadlock => GetError::TimedOut,
         }
     }
 }

@@ -375,7 +375,7 @@ impl From<LockError> for Refused {
     fn from(error: LockError) -> Refused {
         match error {
             LockError::Refused(_) => Refused::TooMany,
-            LockError::TimedOut | LockError::OwnerDied => Refused::TimedOut,
+            LockError::TimedOut | LockError::OwnerDied | LockError::Deadlock => Refused::TimedOut,
         }
     }
 }

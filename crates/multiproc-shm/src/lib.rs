@@ -29,6 +29,7 @@
 mod alloc;
 mod arena;
 mod bell;
+mod deadlock;
 mod door;
 mod error;
 pub mod family;
@@ -47,6 +48,7 @@ pub mod testing;
 
 pub use alloc::Usage;
 pub use bell::Bell;
+pub use deadlock::{DeadlockLink, take_cycle};
 pub use error::{CreateError, OpenError};
 pub use lock::{LockError, RawGuard, RawLock, Taken, spin_limit};
 pub use member::MemberId;

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use crate::arena;
+use crate::deadlock::Edge;
 use crate::door::futex::{self, Woken};
 use crate::door::robust::{Attempt, Refusal, Word};
 use crate::door::{self, AtomicU64, Deadline};
@@ -53,6 +54,8 @@ pub enum LockError {
     OwnerDied,
     /// The deadline passed; somebody held it all the time.
     TimedOut,
+    /// Its owner waits, perhaps by way of others, for this thread; see [`take_cycle`](crate::take_cycle).
+    Deadlock,
     /// This thread cannot hold another lock.
     Refused(Refusal),
 }
@@ -62,6 +65,7 @@ impl fmt::Display for LockError {
         match self {
             LockError::OwnerDied => f.write_str("the process that held the lock died"),
             LockError::TimedOut => f.write_str("another process held the lock until the deadline"),
+            LockError::Deadlock => f.write_str("the lock's owner waits for this thread"),
             LockError::Refused(refusal) => refusal.fmt(f),
         }
     }
@@ -105,7 +109,8 @@ impl RawLock {
     }
 
     /// Takes the lock, waiting until `deadline`, unless its owner died: then everybody who asks is
-    /// told, until somebody takes it with [`RawLock::lock`].
+    /// told, until somebody takes it with [`RawLock::lock`]. Without a deadline, and for an owner
+    /// that signs itself in [`RawLock::owner`], a cycle of waits is [`LockError::Deadlock`].
     ///
     /// # Errors
     ///
@@ -194,6 +199,8 @@ fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result
     } else {
         spin_limit()
     };
+    let looks_for_cycles = if_suspect == IfSuspect::Report && deadline.is_never();
+    let mut edge = None;
     // Whoever has slept here once must assume that others sleep still.
     let mut contended = false;
     loop {
@@ -223,6 +230,12 @@ fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result
             Attempt::Busy(seen) => {
                 if deadline.has_passed() {
                     return Err(LockError::TimedOut);
+                }
+                if looks_for_cycles && edge.is_none() {
+                    edge = Edge::publish(word);
+                    if edge.as_ref().is_some_and(Edge::closes_a_cycle) {
+                        return Err(LockError::Deadlock);
+                    }
                 }
                 if let Some(value) = word.announce_waiter(seen) {
                     contended = true;

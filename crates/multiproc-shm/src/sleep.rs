@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | `holder` | the member whose thread has the slot, 0 = free | the thread under the arena lock; 0 by itself at its end or by the sweep after its member's death |
 //! | `word` | offset of the word it sleeps on, 0 = awake | the thread |
+//! | `tid`, `edge`, `turn` | which lock it waits for: see `deadlock` | the thread |
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::{self, Woken};
+use multiproc_sys::robust;
 
 use crate::arena::{self, Arena};
 use crate::layout::{PAGE, THREADS, THREADS_AT};
@@ -30,7 +32,10 @@ const LAST_CHECK: Duration = Duration::from_secs(2);
 pub(crate) struct ThreadSlot {
     holder: AtomicU64,
     word: AtomicU64,
-    _room: [u64; 6],
+    tid: AtomicU64,
+    pub(crate) edge: AtomicU64,
+    pub(crate) turn: AtomicU64,
+    _room: [u64; 3],
 }
 
 /// One wait, which may take several sleeps.
@@ -88,9 +93,26 @@ fn publish(word: &AtomicU32) -> Option<&'static ThreadSlot> {
     if offset == arena.offset_of(arena.header().lock.futex())? {
         return None;
     }
-    let slot = SLOT.with(|mine| mine.get_or_claim(arena))?;
+    let slot = my_slot(arena)?;
     slot.word.store(offset, Ordering::SeqCst);
     Some(slot)
+}
+
+/// This thread's slot, if there is one to be had.
+pub(crate) fn my_slot(arena: &'static Arena) -> Option<&'static ThreadSlot> {
+    SLOT.with(|mine| mine.get_or_claim(arena))
+}
+
+/// The slot of a thread, if it has slept yet.
+pub(crate) fn find_slot(
+    arena: &'static Arena,
+    member: MemberId,
+    tid: u32,
+) -> Option<&'static ThreadSlot> {
+    let used = arena.header().threads.load(Ordering::Acquire);
+    let slots = (0..used.min(u64::from(THREADS))).map(|index| slot(arena, index));
+    let mut theirs = slots.filter(|slot| slot.holder.load(Ordering::Acquire) == member.bits());
+    theirs.find(|slot| slot.tid.load(Ordering::Relaxed) == u64::from(tid))
 }
 
 /// Wakes every published sleeper: somebody died, and may have taken a wake along.
@@ -191,6 +213,10 @@ fn claim(arena: &'static Arena, me: MemberId) -> Option<&'static ThreadSlot> {
     };
     let slot = slot(arena, index);
     slot.word.store(0, Ordering::Relaxed);
+    slot.tid.store(u64::from(robust::tid()), Ordering::Relaxed);
+    // Odd if the thread before was killed in a wait.
+    let turn = slot.turn.load(Ordering::Relaxed);
+    slot.turn.store(turn.next_multiple_of(2), Ordering::Relaxed);
     slot.holder.store(me.bits(), Ordering::Release);
     Some(slot)
 }

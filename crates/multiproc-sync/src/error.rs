@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use multiproc_shm::LockError;
+use multiproc_shm::{DeadlockLink, LockError, take_cycle};
 
 /// Why a lock was not acquired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub enum AcquireError {
     WouldBlock,
     /// Somebody held it until the deadline.
     TimedOut,
+    /// Waiting would never end: its holder waits, perhaps by way of others, for a lock that this
+    /// thread holds. All of them wait without a deadline. Release something, and try again.
+    Deadlock {
+        /// Who waits for which lock; each holds the lock of the one before, and this thread is first.
+        cycle: Vec<DeadlockLink>,
+    },
     /// This thread cannot hold another lock: the kernel would not release more at its death.
     TooMany,
     /// What lies in shared memory cannot be true.
@@ -42,6 +48,11 @@ impl AcquireError {
         matches!(self, AcquireError::TimedOut)
     }
 
+    /// Whether waiting would never have ended.
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self, AcquireError::Deadlock { .. })
+    }
+
     pub(crate) fn from_lock(
         error: LockError,
         owner: impl FnOnce() -> (u32, String),
@@ -49,6 +60,9 @@ impl AcquireError {
         match error {
             LockError::TimedOut => AcquireError::TimedOut,
             LockError::Refused(_) => AcquireError::TooMany,
+            LockError::Deadlock => AcquireError::Deadlock {
+                cycle: take_cycle(),
+            },
             LockError::OwnerDied => {
                 let (pid, name) = owner();
                 AcquireError::OwnerDied { pid, name }
@@ -70,6 +84,7 @@ impl fmt::Display for AcquireError {
             ),
             AcquireError::WouldBlock => f.write_str("the lock is held"),
             AcquireError::TimedOut => f.write_str("the lock was held until the deadline"),
+            AcquireError::Deadlock { cycle } => deadlock_text(cycle, f),
             AcquireError::TooMany => f.write_str(
                 "this thread holds 2000 locks already, the most the kernel releases if it dies; \
                  release some",
@@ -80,6 +95,21 @@ impl fmt::Display for AcquireError {
 }
 
 impl std::error::Error for AcquireError {}
+
+fn deadlock_text(cycle: &[DeadlockLink], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("waiting for the lock would never end: ")?;
+    for (index, link) in cycle.iter().enumerate() {
+        let holder = &cycle[(index + 1) % cycle.len()];
+        let and = if index == 0 { "" } else { ", and " };
+        write!(
+            f,
+            "{and}thread {} of process '{}' (pid {}) waits for lock {:#x}, which thread {} of '{}' \
+             (pid {}) holds",
+            link.thread, link.name, link.pid, link.lock, holder.thread, holder.name, holder.pid
+        )?;
+    }
+    Ok(())
+}
 
 /// Why a lock was not released. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,6 +36,9 @@
 //! it guards and calls `recover()`. The kernel does the marking, so nobody polls, and the next
 //! waiter knows within about a tenth of a millisecond.
 //!
+//! A thread that would wait for itself, because others wait in a circle, is told at once:
+//! [`AcquireError::Deadlock`] names the processes and the locks. Waits with a deadline are left out.
+//!
 //! # How it works
 //!
 //! A lock is one word in the family's shared memory; see `multiproc_sys::robust` for its states and
@@ -61,7 +64,7 @@ pub use condition::{Condition, ConditionGuard};
 pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError};
 pub use event::Event;
 pub use lock::{Guard, Lock, OwnedGuard};
-pub use multiproc_shm::{CreateError, OpenError};
+pub use multiproc_shm::{CreateError, DeadlockLink, OpenError};
 pub use plain::Plain;
 pub use raw_value::{RawArray, RawValue};
 pub use value::{Value, ValueGuard};

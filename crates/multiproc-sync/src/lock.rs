@@ -17,7 +17,7 @@ const TAG: u32 = u32::from_le_bytes(*b"lock");
 /// Lets one thread of one process in at a time.
 ///
 /// It belongs to the *thread* that acquired it: guards are not `Send` and do not cross `.await`.
-/// Not reentrant: a thread that acquires it twice waits for itself.
+/// Not reentrant: a thread that acquires it twice gets [`AcquireError::Deadlock`].
 ///
 /// # Examples
 ///
@@ -85,7 +85,8 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`AcquireError::OwnerDied`] if the process or thread that held it died.
+    /// [`AcquireError::OwnerDied`] if the process or thread that held it died;
+    /// [`AcquireError::Deadlock`] if its holder waits for this thread.
     #[inline]
     pub fn acquire(&self) -> Result<Guard<'_>, AcquireError> {
         self.acquire_until(Deadline::NEVER)

@@ -153,6 +153,14 @@ pub fn tid() -> u32 {
     })
 }
 
+/// How many words the calling thread holds.
+pub fn held() -> u32 {
+    THREAD.with(|me| {
+        me.know();
+        me.held.get()
+    })
+}
+
 impl Thread {
     /// Makes `head` and `tid` true of this thread. One load and compare when they are.
     #[inline]

@@ -136,8 +136,8 @@ pub use multiproc_queue::{GetError, Iter, PutError, Queue};
 pub use multiproc_shm::{CreateError, OpenError};
 pub use multiproc_sync::{
     AcquireError, Array, ArrayGuard, Barrier, BarrierError, BarrierWaitResult, BrokenWhy,
-    CheckedBitPattern, Condition, ConditionGuard, Event, Guard, Lock, NoUninit, OwnedGuard, Plain,
-    RawArray, RawValue, ReleaseError, Value, ValueGuard,
+    CheckedBitPattern, Condition, ConditionGuard, DeadlockLink, Event, Guard, Lock, NoUninit,
+    OwnedGuard, Plain, RawArray, RawValue, ReleaseError, Value, ValueGuard,
 };
 pub use multiproc_wire::{
     Bytes, DecodeError, EncodeError, FunctionError, NotTravelling, TaskFailure,

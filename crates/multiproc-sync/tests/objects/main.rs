@@ -6,4 +6,5 @@ mod array;
 mod barrier;
 mod common;
 mod condition;
+mod deadlock;
 mod event;
