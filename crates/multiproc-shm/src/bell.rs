@@ -34,6 +34,14 @@ pub struct Bell(AtomicU32);
 pub struct Armed(u32);
 
 impl Bell {
+    /// A half word of shared memory as a bell.
+    #[inline]
+    pub(crate) fn at(word: &AtomicU32) -> &Bell {
+        // SAFETY: a `Bell` is an `AtomicU32` and nothing else (`repr(transparent)`), valid for any
+        // bits; the borrow is that of the word.
+        unsafe { &*std::ptr::from_ref(word).cast::<Bell>() }
+    }
+
     /// Says that this thread is about to sleep. Look at the condition *after* it.
     #[must_use = "the value is what to sleep on"]
     pub fn arm(&self) -> Armed {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::alloc;
 use crate::arena::{self, Arena, Locked};
+use crate::bell::Bell;
 use crate::error::{CreateError, OpenError};
 use crate::layout::{GRANULE, heap_at};
 use crate::ledger;
@@ -274,6 +275,16 @@ impl Object {
         let words = self.words();
         // SAFETY: as in `half_words`.
         unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) }
+    }
+
+    /// The half word at `index` of [`Object::half_words`] as a bell.
+    ///
+    /// # Panics
+    ///
+    /// As [`Object::words`], and if the object has no such half word.
+    #[inline]
+    pub fn bell(&self, index: usize) -> &Bell {
+        Bell::at(&self.half_words()[index])
     }
 
     /// The lock that a [`Kind::Locked`] object begins with.

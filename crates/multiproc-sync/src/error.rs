@@ -53,6 +53,14 @@ impl AcquireError {
         matches!(self, AcquireError::Deadlock { .. })
     }
 
+    /// The same for a call that was not willing to wait.
+    pub(crate) fn at_once(self) -> AcquireError {
+        match self {
+            AcquireError::TimedOut => AcquireError::WouldBlock,
+            error => error,
+        }
+    }
+
     pub(crate) fn from_lock(
         error: LockError,
         owner: impl FnOnce() -> (u32, String),
@@ -119,6 +127,8 @@ pub enum ReleaseError {
     NotHeld,
     /// Another thread or process holds it.
     NotOwner,
+    /// There are as many permits as there may be, and all are free.
+    AboveBound,
 }
 
 impl fmt::Display for ReleaseError {
@@ -127,6 +137,9 @@ impl fmt::Display for ReleaseError {
             ReleaseError::NotHeld => "the lock is not held",
             ReleaseError::NotOwner => {
                 "another thread holds the lock; only the thread that acquired it can release it"
+            }
+            ReleaseError::AboveBound => {
+                "all permits are free, and there may be no more of them; one was released twice"
             }
         })
     }

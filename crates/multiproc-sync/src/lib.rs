@@ -16,9 +16,14 @@
 //! | | |
 //! |---|---|
 //! | [`Lock`] | one thread of one process at a time |
+//! | [`RLock`] | as [`Lock`], and again for the thread that holds it |
+//! | [`Mutex`] | as [`Lock`], around the plain value it guards |
+//! | [`RwLock`] | a plain value that many may read or one may write |
+//! | [`Semaphore`], [`BoundedSemaphore`] | so many at a time |
 //! | [`Barrier`] | a number of them wait until all have come |
 //! | [`Condition`] | holders of a lock wait for a change another holder makes |
 //! | [`Event`] | a flag to wait for |
+//! | [`Once`] | something done once, by whoever comes first |
 //! | [`Value`] | a plain value behind a lock, never half changed |
 //! | [`Array`] | the same, many of them |
 //! | [`RawValue`], [`RawArray`] | small plain values without a lock |
@@ -31,10 +36,13 @@
 //!
 //! # If a process dies
 //!
-//! A lock whose owner was killed, or whose owning *thread* ended, is free but suspect: every acquire
+//! A [`Lock`], [`RLock`], [`Mutex`] or [`RwLock`] whose owner was killed, or whose owning *thread* ended, is free but suspect: every acquire
 //! says [`AcquireError::OwnerDied`] with the owner's name and pid, until somebody has looked at what
 //! it guards and calls `recover()`. The kernel does the marking, so nobody polls, and the next
 //! waiter knows within about a tenth of a millisecond.
+//!
+//! What guards no data is not suspect: a dead reader is forgotten, permits return, and what was to
+//! be done once is done by the next.
 //!
 //! A thread that would wait for itself, because others wait in a circle, is told at once:
 //! [`AcquireError::Deadlock`] names the processes and the locks. Waits with a deadline are left out.
@@ -52,9 +60,14 @@ mod condition;
 mod error;
 mod event;
 mod lock;
+mod mutex;
+mod once;
 mod plain;
 mod raw;
 mod raw_value;
+mod rlock;
+mod rwlock;
+mod semaphore;
 mod value;
 
 pub use array::{Array, ArrayGuard};
@@ -65,8 +78,13 @@ pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError};
 pub use event::Event;
 pub use lock::{Guard, Lock, OwnedGuard};
 pub use multiproc_shm::{CreateError, DeadlockLink, OpenError};
+pub use mutex::{Mutex, MutexGuard};
+pub use once::Once;
 pub use plain::Plain;
 pub use raw_value::{RawArray, RawValue};
+pub use rlock::{OwnedRLockGuard, RLock, RLockGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, Semaphore};
 pub use value::{Value, ValueGuard};
 
 #[doc = include_str!("../PROTOCOL.md")]

@@ -99,10 +99,7 @@ impl Lock {
     /// [`AcquireError::WouldBlock`], [`AcquireError::OwnerDied`].
     pub fn try_acquire(&self) -> Result<Guard<'_>, AcquireError> {
         self.acquire_until(Deadline::NOW)
-            .map_err(|error| match error {
-                AcquireError::TimedOut => AcquireError::WouldBlock,
-                error => error,
-            })
+            .map_err(AcquireError::at_once)
     }
 
     /// As [`Lock::acquire`], for at most `timeout`.
@@ -145,16 +142,8 @@ impl Lock {
                 lock: self,
                 held: Some(held),
             }),
-            Err(error) => Err(self.refused(error)),
+            Err(error) => Err(raw::lock::refused(self.raw(), error)),
         }
-    }
-
-    #[cold]
-    fn refused(&self, error: multiproc_shm::LockError) -> AcquireError {
-        AcquireError::from_lock(error, || match raw::lock::owner(self.raw()) {
-            Some(owner) => (owner.pid, owner.name),
-            None => (0, String::from("unknown")),
-        })
     }
 
     /// Takes the lock after its owner died, and declares it sound: from now on it is a lock like any
@@ -170,7 +159,7 @@ impl Lock {
                 lock: self,
                 held: Some(held),
             }),
-            Err(error) => Err(self.refused(error)),
+            Err(error) => Err(raw::lock::refused(self.raw(), error)),
         }
     }
 
@@ -249,23 +238,8 @@ impl Drop for OwnedGuard {
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let raw = self.raw();
         let mut text = f.debug_struct("Lock");
-        match raw::lock::owner(raw) {
-            _ if !raw.is_held() && !raw.is_suspect() => text.field("held", &false),
-            None => text.field("held", &true),
-            Some(owner) => text
-                .field(
-                    if raw.is_suspect() {
-                        "died_with"
-                    } else {
-                        "held_by"
-                    },
-                    &owner.name,
-                )
-                .field("pid", &owner.pid)
-                .field("thread", &owner.tid),
-        };
+        raw::lock::describe(self.raw(), &mut text);
         text.finish()
     }
 }

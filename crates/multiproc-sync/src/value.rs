@@ -1,23 +1,11 @@
 //! A plain value in shared memory that is never seen half changed.
 //!
-//! | word | meaning | who writes |
-//! |---|---|---|
-//! | lock | see `raw::lock` | |
-//! | selector | which of the two copies is the value | the lock's holder, one store |
-//! | copies | the value and the place for the next one | the lock's holder, the copy not selected only |
-//!
-//! # Killed here: survivors see
-//!
-//! | step | survivors see |
-//! |---|---|
-//! | before the selector moves | the old value |
-//! | after | the new value |
-//! | holding the lock, either way | the lock's next owner takes it: the value is whole, so there is nothing to recover |
+//! The object is a lock (see `raw::lock`) and the two copies of `raw::copies`. The lock's next owner
+//! after a death just takes it: the value is whole, so there is nothing to recover.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use multiproc_shm::{CreateError, Kind, Object, RawGuard, RawLock};
 use multiproc_sys::clock::Deadline;
@@ -25,11 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::condition::sealed::LetGo;
 use crate::error::AcquireError;
-use crate::plain::{self, Plain};
-
-/// The words after the lock: the selector, then the two copies.
-const SELECTOR: usize = 0;
-const COPIES: usize = 1;
+use crate::plain::Plain;
+use crate::raw::copies::{Copies, tag_of, words_of};
 
 /// One value that threads and processes share.
 ///
@@ -67,9 +52,9 @@ pub struct ValueGuard<'a, T: Plain> {
     held: Option<RawGuard<'a>>,
 }
 
-/// What an object must be to hold a `T`: a value, of its size.
-const fn tag_of<T>() -> u32 {
-    u32::from_le_bytes(*b"val\0") | (size_of::<T>() as u32) << 24
+/// What an object must be to hold a `T`.
+const fn tag<T>() -> u32 {
+    tag_of::<T>(*b"val")
 }
 
 impl<T: Plain> Value<T> {
@@ -79,14 +64,13 @@ impl<T: Plain> Value<T> {
     ///
     /// [`CreateError`] if there is no shared memory for it.
     pub fn new(initial: T) -> Result<Value<T>, CreateError> {
-        let len = size_of::<RawLock>() + (COPIES + 2 * plain::words_of::<T>()) * 8;
-        let object = Object::create(Kind::Locked, tag_of::<T>(), len, |_| {})?;
-        let value = Value {
+        let len = size_of::<RawLock>() + words_of::<T>() * 8;
+        let object = Object::create(Kind::Locked, tag::<T>(), len, |_| {})?;
+        Copies::at(object.words()).replace(&initial);
+        Ok(Value {
             object,
             _holds: PhantomData,
-        };
-        plain::write(value.copy(0), &initial);
-        Ok(value)
+        })
     }
 
     fn lock_word(&self) -> RawGuard<'_> {
@@ -97,25 +81,10 @@ impl<T: Plain> Value<T> {
         }
     }
 
-    fn selector(&self) -> &AtomicU64 {
-        &self.object.words()[SELECTOR]
-    }
-
-    fn copy(&self, index: u64) -> &[AtomicU64] {
-        let at = COPIES + (index % 2) as usize * plain::words_of::<T>();
-        &self.object.words()[at..at + plain::words_of::<T>()]
-    }
-
-    /// Reads the selected copy. Under the lock.
-    fn read(&self) -> T {
-        plain::read(self.copy(self.selector().load(Ordering::Acquire)))
-    }
-
-    /// Writes the other copy, then selects it. Under the lock.
-    fn replace(&self, value: &T) {
-        let next = self.selector().load(Ordering::Relaxed).wrapping_add(1) % 2;
-        plain::write(self.copy(next), value);
-        self.selector().store(next, Ordering::Release);
+    /// Under the lock only.
+    #[inline]
+    fn copies(&self) -> Copies<'_, T> {
+        Copies::at(self.object.words())
     }
 
     /// The value now.
@@ -125,7 +94,7 @@ impl<T: Plain> Value<T> {
     /// If the thread holds 2,000 locks already.
     pub fn get(&self) -> T {
         let _held = self.lock_word();
-        self.read()
+        self.copies().read()
     }
 
     /// Sets the value.
@@ -135,7 +104,7 @@ impl<T: Plain> Value<T> {
     /// As [`Value::get`].
     pub fn set(&self, value: T) {
         let _held = self.lock_word();
-        self.replace(&value);
+        self.copies().replace(&value);
     }
 
     /// Changes the value in one step that others see wholly or not at all.
@@ -145,9 +114,9 @@ impl<T: Plain> Value<T> {
     /// As [`Value::get`]. If `change` panics, the value is as before.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let _held = self.lock_word();
-        let mut value = self.read();
+        let mut value = self.copies().read();
         let result = change(&mut value);
-        self.replace(&value);
+        self.copies().replace(&value);
         result
     }
 
@@ -159,7 +128,7 @@ impl<T: Plain> Value<T> {
     pub fn lock(&self) -> ValueGuard<'_, T> {
         let held = self.lock_word();
         ValueGuard {
-            copy: self.read(),
+            copy: self.copies().read(),
             value: self,
             changed: false,
             held: Some(held),
@@ -185,7 +154,7 @@ impl<T: Plain> DerefMut for ValueGuard<'_, T> {
 impl<T: Plain> ValueGuard<'_, T> {
     fn write_back(&mut self) {
         if std::mem::take(&mut self.changed) && self.held.is_some() {
-            self.value.replace(&self.copy);
+            self.value.copies().replace(&self.copy);
         }
     }
 }
@@ -205,7 +174,7 @@ impl<T: Plain> LetGo for ValueGuard<'_, T> {
 
     fn take_again(&mut self, _kept: u64) -> Result<(), AcquireError> {
         self.held = Some(self.value.lock_word());
-        self.copy = self.value.read();
+        self.copy = self.value.copies().read();
         Ok(())
     }
 }
@@ -222,7 +191,7 @@ impl<T> Clone for Value<T> {
 impl<T: Plain + fmt::Debug> fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.object.lock().lock(Deadline::NOW) {
-            Ok(_held) => f.debug_tuple("Value").field(&self.read()).finish(),
+            Ok(_held) => f.debug_tuple("Value").field(&self.copies().read()).finish(),
             Err(_) => f.write_str("Value(<locked>)"),
         }
     }
@@ -238,7 +207,7 @@ impl<T> Serialize for Value<T> {
 impl<'de, T> Deserialize<'de> for Value<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value<T>, D::Error> {
         let object =
-            Object::deserialize(deserializer)?.expect_tag(tag_of::<T>(), "a value of this size");
+            Object::deserialize(deserializer)?.expect_tag(tag::<T>(), "a value of this size");
         let object = object.map_err(serde::de::Error::custom)?;
         Ok(Value {
             object,

@@ -134,11 +134,7 @@ pub use multiproc_process::{
 };
 pub use multiproc_queue::{GetError, Iter, PutError, Queue};
 pub use multiproc_shm::{CreateError, OpenError};
-pub use multiproc_sync::{
-    AcquireError, Array, ArrayGuard, Barrier, BarrierError, BarrierWaitResult, BrokenWhy,
-    CheckedBitPattern, Condition, ConditionGuard, DeadlockLink, Event, Guard, Lock, NoUninit,
-    OwnedGuard, Plain, RawArray, RawValue, ReleaseError, Value, ValueGuard,
-};
+pub use multiproc_sync::*;
 pub use multiproc_wire::{
     Bytes, DecodeError, EncodeError, FunctionError, NotTravelling, TaskFailure,
 };

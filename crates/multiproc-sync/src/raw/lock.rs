@@ -12,10 +12,13 @@
 //! | signed | `OwnerDied` with name and pid |
 //! | signed off, lock not yet given back | `OwnerDied` by an unknown process; what the lock guards is whole |
 
+use std::fmt::DebugStruct;
 use std::sync::atomic::Ordering;
 
 use multiproc_shm::{LockError, MemberId, RawGuard, RawLock, family};
 use multiproc_sys::clock::Deadline;
+
+use crate::error::AcquireError;
 
 /// A process and thread that holds or held a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub(crate) fn take_over(lock: &RawLock, deadline: Deadline) -> Result<RawGuard<'
 }
 
 #[inline]
-fn sign(lock: &RawLock) {
+pub(crate) fn sign(lock: &RawLock) {
     let me = family::me().map_or(0, MemberId::bits);
     lock.owner().store(me, Ordering::Relaxed);
 }
@@ -60,4 +63,33 @@ pub(crate) fn owner(lock: &RawLock) -> Option<Owner> {
         pid: family::pid_of(member).unwrap_or(0),
         tid: lock.holder(),
     })
+}
+
+/// What to tell a user whom the lock was refused.
+#[cold]
+pub(crate) fn refused(lock: &RawLock, error: LockError) -> AcquireError {
+    AcquireError::from_lock(error, || match owner(lock) {
+        Some(owner) => (owner.pid, owner.name),
+        None => (0, String::from("unknown")),
+    })
+}
+
+/// Who holds the lock, for `Debug` texts.
+pub(crate) fn describe(lock: &RawLock, text: &mut DebugStruct<'_, '_>) {
+    if !lock.is_held() && !lock.is_suspect() {
+        text.field("held", &false);
+        return;
+    }
+    let Some(owner) = owner(lock) else {
+        text.field("held", &true);
+        return;
+    };
+    let how = if lock.is_suspect() {
+        "died_with"
+    } else {
+        "held_by"
+    };
+    text.field(how, &owner.name)
+        .field("pid", &owner.pid)
+        .field("thread", &owner.tid);
 }

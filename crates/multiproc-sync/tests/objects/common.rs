@@ -1,8 +1,11 @@
 //! What the tests of this crate share: stages between processes, and chaos with a seed.
 
-use std::sync::atomic::Ordering;
+use std::os::unix::process::parent_id;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use multiproc_shm::testing;
 use multiproc_shm::{Kind, Object};
 
 /// Nothing in these tests takes as long.
@@ -15,6 +18,10 @@ pub(crate) struct Shared(Object);
 impl Shared {
     pub(crate) fn new(len: usize) -> Shared {
         Shared(Object::create(Kind::Plain, 1, len * 8, |_| {}).expect("an object"))
+    }
+
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        &self.0.words()[index]
     }
 
     pub(crate) fn get(&self, index: usize) -> u64 {
@@ -43,6 +50,53 @@ pub(crate) fn until(mut holds: impl FnMut() -> bool, what: &str) {
         assert!(Instant::now() < end, "{what} was not reached");
         std::thread::yield_now();
     }
+}
+
+/// Passes a few microseconds, so that a kill finds somebody holding something.
+pub(crate) fn hold() {
+    for _ in 0..100 {
+        std::hint::spin_loop();
+    }
+}
+
+/// A child that has done `first` when this returns, and does not end before the parent does.
+pub(crate) fn child_that(first: impl FnOnce()) -> testing::Forked {
+    let (stage, parent) = (Shared::new(1), std::process::id());
+    let child = testing::fork(|| {
+        first();
+        stage.set(0, 1);
+        // Where the test fails, nobody kills it.
+        while parent_id() == parent {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    });
+    stage.reached(0, 1);
+    child
+}
+
+/// Starts children that repeat `work`, and kills each at some moment, with `meanwhile` run beside
+/// it and after its death.
+pub(crate) fn killed_at_any_moment(work: &dyn Fn(), meanwhile: &mut dyn FnMut()) {
+    let mut random = Random::new();
+    let (kills, failed) = (kills(150), Shared::new(1));
+    for _ in 0..kills {
+        let child = testing::fork(|| {
+            let repeat = AssertUnwindSafe(|| {
+                loop {
+                    work();
+                }
+            });
+            let _ = catch_unwind(repeat);
+            failed.set(0, 1);
+        });
+        random.pause(20_000);
+        meanwhile();
+        random.pause(20_000);
+        child.kill();
+        assert_eq!(failed.get(0), 0, "the child was not content");
+        meanwhile();
+    }
+    println!("{kills} kills");
 }
 
 /// How often to kill: twenty times as often with `CHAOS` set.

@@ -8,3 +8,6 @@ mod common;
 mod condition;
 mod deadlock;
 mod event;
+mod owned;
+mod rwlock;
+mod semaphore;
