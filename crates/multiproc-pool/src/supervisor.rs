@@ -41,6 +41,8 @@ struct Slots {
     of: Vec<Slot>,
     /// When starts failed, and why, since one came up.
     failures: Vec<(Instant, BrokenCause)>,
+    /// When some worker was last seen to be ready. A start before that proves nothing.
+    ready_seen: Option<Instant>,
 }
 
 enum Slot {
@@ -71,6 +73,7 @@ impl Crew {
             slots: Mutex::new(Slots {
                 of: (0..workers).map(|_| Slot::Gap(now)).collect(),
                 failures: Vec::new(),
+                ready_seen: None,
             }),
             exits: Arc::default(),
             over: Mutex::default(),
@@ -173,13 +176,17 @@ impl Hub {
             } else {
                 back_off(failures)
             };
+            let proves = match slots.of[slot] {
+                Slot::Up { born, .. } => slots.ready_seen.is_none_or(|seen| born > seen),
+                _ => true,
+            };
             slots.of[slot] = match slots.of[slot] {
                 _ if ends => Slot::Gone,
                 Slot::Up { born, .. } => Slot::Gap(born + pause),
                 _ => Slot::Gap(Instant::now() + pause),
             };
             drop(slots);
-            if !was_ready && !ends {
+            if proves && !was_ready && !ends {
                 self.start_failed(BrokenCause::Died(status));
             }
         }
@@ -278,6 +285,7 @@ impl Hub {
             |(slot, of): (usize, &Slot)| matches!(of, Slot::Up { .. }) && self.board.is_ready(slot);
         if slots.of.iter().enumerate().any(is_ready) {
             slots.failures.clear();
+            slots.ready_seen = Some(Instant::now());
         }
         let is_recent = |when: &Instant| when.elapsed() < FAILURES_WITHIN;
         slots.failures.retain(|(when, _)| is_recent(when));

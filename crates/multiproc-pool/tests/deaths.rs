@@ -259,6 +259,8 @@ fn fault_11_workers_that_kill_each_other() {
                 let mut pids = Vec::new();
                 eventually("a worker", || {
                     pids = pool.worker_pids();
+                    let phase = format!("{pool:?}");
+                    assert!(phase.contains("Open"), "{phase}");
                     !pids.is_empty()
                 });
                 let victims = (0..20).map(|n| pids[(n * 7 + round) % pids.len()]);
