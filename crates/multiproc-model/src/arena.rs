@@ -1,6 +1,6 @@
 //! As much of an arena as the log and the lock need: a header, and a few words.
 
-use crate::door::robust::Word;
+use crate::door::robust::{MOST_HELD, Word};
 use crate::door::{AtomicU64, Deadline};
 use crate::lock::{self, LockError};
 use crate::log::{self, Log, Transaction};
@@ -40,7 +40,7 @@ impl Arena {
     }
 
     pub(crate) fn lock(&'static self, deadline: Deadline) -> Result<Locked<'static>, LockError> {
-        if lock::take(&self.header.lock, deadline)?.is_after_death() {
+        if lock::take(&self.header.lock, deadline, MOST_HELD)?.is_after_death() {
             log::replay(self);
         }
         Ok(Locked {
@@ -67,7 +67,6 @@ impl Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        // SAFETY: made only where `lock::take` succeeded on this thread.
-        unsafe { self.arena.header.lock.release() };
+        self.arena.header.lock.release();
     }
 }

@@ -195,6 +195,8 @@ pub(crate) mod robust {
         owner: AtomicU64,
     }
 
+    pub(crate) const MOST_HELD: u32 = 2_000;
+
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Attempt {
         Acquired,
@@ -228,14 +230,14 @@ pub(crate) mod robust {
         /// # Safety
         ///
         /// The word lives as long as the run.
-        pub(crate) unsafe fn try_acquire(&self, contended: bool) -> Attempt {
+        pub(crate) unsafe fn try_acquire(&self, contended: bool, _most: u32) -> Attempt {
             self.exchange(0, if contended { WAITERS } else { 0 })
         }
 
         /// # Safety
         ///
         /// As [`Word::try_acquire`].
-        pub(crate) unsafe fn take_over(&self, seen: Seen) -> Attempt {
+        pub(crate) unsafe fn take_over(&self, seen: Seen, _most: u32) -> Attempt {
             if seen.0 & OWNER_DIED == 0 {
                 return classify(seen.0);
             }
@@ -284,12 +286,10 @@ pub(crate) mod robust {
                 .then_some(waited)
         }
 
-        /// # Safety
-        ///
-        /// The calling thread holds the word.
-        pub(crate) unsafe fn release(&self) {
-            if !step() {
-                return;
+        pub(crate) fn release(&self) -> bool {
+            let mine = mortal::with(|me| me.tid.get());
+            if !step() || self.holder() != mine {
+                return false;
             }
             let this = self.for_the_list();
             mortal::with(|me| me.pending.set(Some(this)));
@@ -308,6 +308,11 @@ pub(crate) mod robust {
             }
             step();
             mortal::with(|me| me.pending.set(None));
+            true
+        }
+
+        pub(crate) fn is_held_here(&self) -> bool {
+            self.holder() != 0
         }
 
         pub(crate) fn look(&self) -> Attempt {

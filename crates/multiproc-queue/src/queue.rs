@@ -331,10 +331,11 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
 
     #[inline]
     fn pop_now(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<Option<Frame>, GetError> {
-        self.ring
-            .head(deadline)?
-            .pop(bytes)
-            .map_err(GetError::Corrupt)
+        self.ring.head(deadline)?.pop(bytes).map_err(|error| {
+            // What could not be read is gone, and has left room.
+            self.ring.space().ring();
+            GetError::Corrupt(error)
+        })
     }
 
     /// The items as they come, until the queue is closed and drained.
@@ -416,7 +417,10 @@ struct Waiting {
 
 impl Waiting {
     fn new(deadline: Deadline) -> Waiting {
-        Waiting { sleeper: Sleeper::new(deadline), pauses: 1 }
+        Waiting {
+            sleeper: Sleeper::new(deadline),
+            pauses: 4,
+        }
     }
 
     /// Returns when `changed` may have become true.

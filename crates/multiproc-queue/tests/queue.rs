@@ -73,6 +73,25 @@ fn capacity_counts_items_however_large() {
 }
 
 #[test]
+fn the_places_of_small_items_hold_large_ones_later() {
+    let queue = queue::<Vec<u8>>(64);
+    for _ in 0..32 {
+        queue.put(Vec::new()).expect("room");
+    }
+    while queue.len() < 64 {
+        queue.put(vec![1; 1_000]).expect("room");
+    }
+    for round in 0..1_000 {
+        queue.get().expect("an item");
+        assert_eq!(queue.len(), 63);
+        let item = vec![2; if round % 3 == 0 { 80_000 } else { 500 }];
+        queue
+            .try_put(item)
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+}
+
+#[test]
 fn a_capacity_that_makes_no_sense_is_refused() {
     for capacity in [0, usize::MAX] {
         let error = Queue::<u8>::bounded(capacity).expect_err("refused");

@@ -13,7 +13,8 @@
 //!
 //! Both change only in a transaction, except the kind, which its maker sets once. The word after
 //! them links free and dying objects (it is the first of the payload, unused in containers). Classes
-//! above a chunk have a fourth word: how many of their bytes have memory behind them.
+//! above a chunk have a fourth word: how many of their bytes have memory behind them, and in its
+//! lowest bit, whether that is being changed: then it is not to be trusted.
 //!
 //! An object whose count becomes 0 is freed in the same transaction, or, if it may hold references,
 //! put on the dying list, from which anybody takes its references back one by one.
@@ -40,6 +41,9 @@ const CHUNK: u64 = 64 * 1024;
 
 /// So much memory may lie behind free objects larger than a chunk before it is given back.
 const IDLE_MOST: u64 = 64 * MIB;
+
+/// In the word that says how much memory a large object has: it is being changed.
+const CHANGING: u64 = 1;
 
 const HEADER: u64 = 16;
 const LARGE_HEADER: u64 = GRANULE;
@@ -216,6 +220,10 @@ fn back(arena: &'static Arena, offset: u64, len: u64) -> Result<(), CreateError>
     let backed = arena.word(backed_of(offset)).load(Ordering::Relaxed);
     if backed < len {
         let wanted = len.next_multiple_of(PAGE);
+        // Killed in between, the object is freed by a sweep, which takes all its memory back.
+        arena
+            .word(backed_of(offset))
+            .store(backed | CHANGING, Ordering::Relaxed);
         arena.reserve(offset + backed, wanted - backed)?;
         arena
             .word(backed_of(offset))
@@ -268,10 +276,11 @@ fn refill(locked: &Locked<'_>, class: usize) -> Result<u64, CreateError> {
     // Large objects get their memory when they are created, and here only the page of the header.
     let first = if is_large(class) { PAGE } else { len };
     arena.reserve(at, first)?;
-    if is_large(class) {
-        arena.word(backed_of(at)).store(PAGE, Ordering::Relaxed);
-    }
     let mut change = locked.begin();
+    if is_large(class) {
+        // Not before the commit: the next chunk here may be a ledger's, which must be all zero.
+        change.set(backed_of(at), PAGE);
+    }
     change.set(locked.offset(&header.chunk[class]), at);
     change.set(locked.offset(&header.chunk_end[class]), at + len);
     change.set(locked.offset(&header.next), at + len);
@@ -334,14 +343,8 @@ fn free(change: &mut Transaction<'_>, offset: u64, head: Head) {
     let arena = change.arena();
     let header = arena.header();
     if head.is_large() {
-        let mut backed = arena.word(backed_of(offset)).load(Ordering::Relaxed);
-        if backed > PAGE && header.idle.load(Ordering::Relaxed) + backed > IDLE_MOST {
-            // Before the commit: once it is free, another may take it. Refused, it stays idle.
-            if arena.punch(offset + PAGE, backed - PAGE).is_ok() {
-                backed = PAGE;
-                change.set(backed_of(offset), backed);
-            }
-        }
+        let backed = free_memory(arena, offset, &head);
+        change.set(backed_of(offset), backed);
         add(change, &header.idle, backed as i64);
     }
     let list = arena
@@ -364,6 +367,24 @@ fn free(change: &mut Transaction<'_>, offset: u64, head: Head) {
         },
     );
     add(change, &header.used, -(head.size() as i64));
+}
+
+/// Gives the memory of a large object back, but for its first page, if enough lies idle already or
+/// if nobody knows how much it has. Says how much it keeps. Comes before the commit that frees the
+/// object: once it is free, another may take it.
+fn free_memory(arena: &'static Arena, offset: u64, head: &Head) -> u64 {
+    let word = arena.word(backed_of(offset));
+    let backed = word.load(Ordering::Relaxed);
+    let unknown = backed & CHANGING != 0;
+    let idle = arena.header().idle.load(Ordering::Relaxed);
+    if !unknown && (backed <= PAGE || idle + backed <= IDLE_MOST) {
+        return backed;
+    }
+    word.store(backed | CHANGING, Ordering::Relaxed);
+    let len = if unknown { head.size() } else { backed };
+    // Refused, memory stays behind what counts as having none: the next use reserves it again.
+    let _ = arena.punch(offset + PAGE, len - PAGE);
+    PAGE
 }
 
 /// Gives back `holder`'s reference.

@@ -11,6 +11,7 @@ use multiproc_sys::Errno;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory::{self, Mapping, SharedFile};
 use multiproc_sys::random;
+use multiproc_sys::robust::MOST_HELD_INSIDE;
 use parking_lot::Mutex;
 
 use crate::error::{CreateError, OpenError};
@@ -199,7 +200,7 @@ impl Arena {
     ///
     /// Under it: nothing that allocates, blocks or can panic, except reserving a chunk.
     pub(crate) fn lock(&'static self, deadline: Deadline) -> Result<Locked<'static>, LockError> {
-        if lock::take(&self.header().lock, deadline)?.is_after_death() {
+        if lock::take(&self.header().lock, deadline, MOST_HELD_INSIDE)?.is_after_death() {
             log::replay(self);
         }
         Ok(Locked {
@@ -254,9 +255,7 @@ impl Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        // SAFETY: this guard exists only where `lock::take` succeeded on this thread (it is not
-        // `Send`), and it releases once.
-        unsafe { self.arena.header().lock.release() };
+        self.arena.header().lock.release();
     }
 }
 

@@ -56,8 +56,8 @@ pub fn name_of(id: MemberId) -> Option<String> {
 pub fn pid_of(id: MemberId) -> Option<u32> {
     let arena = arena::existing()?;
     let slot = (id.index() < member::used(arena)).then(|| member::slot(arena, id.index()))?;
-    let pid = slot.pid.load(Ordering::Acquire) as u32;
-    (slot.now(id.index()).0 == id && pid != 0).then_some(pid)
+    let pid = slot.pid();
+    pid.filter(|_| slot.now(id.index()).0 == id)
 }
 
 /// Whether a member still runs. One that was never heard of does not.
@@ -188,15 +188,21 @@ pub fn take_seat(id: MemberId) -> Result<(), SeatError> {
     }
     // Renews the fork mark if need be, which the life word's list depends on.
     member::become_member(id);
-    slot.pid
-        .store(u64::from(std::process::id()), Ordering::Release);
-    if !slot.hold_life() {
-        return Err(SeatError::Unsupported);
+    if !slot.say_pid(id, std::process::id()) {
+        return Err(SeatError::Gone);
     }
+    slot.hold_life().map_err(|_| SeatError::Unsupported)?;
     if slot.advance(id, Phase::Starting, Phase::Live) {
         Ok(())
     } else {
         Err(SeatError::Gone)
+    }
+}
+
+/// Has this process look after members whose parent is gone: for one that outlives its own.
+pub fn look_after_orphans() {
+    if let Some(arena) = arena::existing() {
+        sweep::ensure_sweeper(arena);
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use crate::arena;
 use crate::deadlock::Edge;
-use crate::door::futex::{self, Woken};
-use crate::door::robust::{Attempt, Refusal, Word};
+use crate::door::futex;
+use crate::door::robust::{Attempt, MOST_HELD, Refusal, Word};
 use crate::door::{self, AtomicU64, Deadline};
 use crate::sleep::Sleeper;
 
@@ -95,7 +95,7 @@ impl RawLock {
     /// had committed to the arena has been finished by then.
     #[inline]
     pub fn lock(&self, deadline: Deadline) -> Result<RawGuard<'_>, LockError> {
-        let taken = take(&self.0, deadline)?;
+        let taken = take(&self.0, deadline, MOST_HELD)?;
         if taken.is_after_death()
             && let Some(arena) = arena::existing()
         {
@@ -118,8 +118,8 @@ impl RawLock {
     #[inline]
     pub fn lock_if_sound(&self, deadline: Deadline) -> Result<RawGuard<'_>, LockError> {
         // SAFETY: as in `take`.
-        if unsafe { self.0.try_acquire(false) } != Attempt::Acquired {
-            let _clean = take_slowly(&self.0, deadline, IfSuspect::Report)?;
+        if unsafe { self.0.try_acquire(false, MOST_HELD) } != Attempt::Acquired {
+            let _clean = take_slowly(&self.0, deadline, MOST_HELD, IfSuspect::Report)?;
         }
         Ok(RawGuard {
             lock: self,
@@ -130,12 +130,7 @@ impl RawLock {
 
     /// Gives back a lock whose guard was forgotten. False if this thread does not hold it.
     pub fn unlock_forgotten(&self) -> bool {
-        let mine = self.0.is_mine();
-        if mine {
-            // SAFETY: this thread holds it.
-            unsafe { self.0.release() };
-        }
-        mine
+        self.0.release()
     }
 
     /// A word for whoever defines what the lock's owner is; written by the owner, kept at its death.
@@ -147,6 +142,11 @@ impl RawLock {
     /// The thread that holds it, 0 if none does.
     pub fn holder(&self) -> u32 {
         self.0.holder()
+    }
+
+    /// Whether a thread of this process holds it.
+    pub(crate) fn is_held_here(&self) -> bool {
+        self.0.is_held_here()
     }
 
     /// Whether its owner died and nobody has taken it since.
@@ -176,23 +176,29 @@ impl RawGuard<'_> {
 impl Drop for RawGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the guard exists only where `take` succeeded on this thread, and it is not `Send`.
-        unsafe { self.lock.0.release() };
+        // False where it was released by hand, or where a fork brought the guard along.
+        self.lock.0.release();
     }
 }
 
-/// Takes a word that lies in the arena.
+/// Takes a word that lies in the arena, if the thread holds fewer than `most`.
 #[inline]
-pub(crate) fn take(word: &Word, deadline: Deadline) -> Result<Taken, LockError> {
-    // SAFETY: words in the arena are mapped for the life of the process.
-    match unsafe { word.try_acquire(false) } {
+pub(crate) fn take(word: &Word, deadline: Deadline, most: u32) -> Result<Taken, LockError> {
+    // SAFETY: words in the arena are mapped for the life of the process, and the object that a held
+    // one lies in is not given back (see `object::Reference`).
+    match unsafe { word.try_acquire(false, most) } {
         Attempt::Acquired => Ok(Taken::Clean),
-        _ => take_slowly(word, deadline, IfSuspect::TakeOver),
+        _ => take_slowly(word, deadline, most, IfSuspect::TakeOver),
     }
 }
 
 #[cold]
-fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result<Taken, LockError> {
+fn take_slowly(
+    word: &Word,
+    deadline: Deadline,
+    most: u32,
+    if_suspect: IfSuspect,
+) -> Result<Taken, LockError> {
     let mut sleeper = Sleeper::new(deadline);
     let mut spins = if deadline.has_passed() {
         0
@@ -206,7 +212,16 @@ fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result
     loop {
         let attempt = match word.look() {
             // SAFETY: as in `take`.
-            Attempt::Acquired => unsafe { word.try_acquire(contended) },
+            Attempt::Acquired => unsafe { word.try_acquire(contended, most) },
+            Attempt::Suspect(seen) if if_suspect == IfSuspect::TakeOver => {
+                // SAFETY: as in `take`.
+                match unsafe { word.take_over(seen, most) } {
+                    Attempt::Acquired => return Ok(Taken::AfterDeath),
+                    Attempt::Refused(refusal) => return Err(LockError::Refused(refusal)),
+                    // Somebody was faster. What was seen then says nothing of now: look again.
+                    Attempt::Busy(_) | Attempt::Suspect(_) => continue,
+                }
+            }
             seen => seen,
         };
         match attempt {
@@ -217,20 +232,18 @@ fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result
                 futex::wake_all(word.futex());
                 return Err(LockError::OwnerDied);
             }
-            Attempt::Suspect(seen) => {
-                // SAFETY: as in `take`.
-                if unsafe { word.take_over(seen) } == Attempt::Acquired {
-                    return Ok(Taken::AfterDeath);
-                }
-            }
+            Attempt::Suspect(_) => {}
             Attempt::Busy(_) if spins > 0 => {
                 spins -= 1;
                 std::hint::spin_loop();
             }
-            Attempt::Busy(seen) => {
-                if deadline.has_passed() {
+            Attempt::Busy(seen) if deadline.has_passed() => {
+                // Who has been woken here and goes away leaves the next wake to the others.
+                if !contended || word.announce_waiter(seen).is_some() {
                     return Err(LockError::TimedOut);
                 }
+            }
+            Attempt::Busy(seen) => {
                 if looks_for_cycles && edge.is_none() {
                     edge = Edge::publish(word);
                     if edge.as_ref().is_some_and(Edge::closes_a_cycle) {
@@ -239,9 +252,8 @@ fn take_slowly(word: &Word, deadline: Deadline, if_suspect: IfSuspect) -> Result
                 }
                 if let Some(value) = word.announce_waiter(seen) {
                     contended = true;
-                    if sleeper.on(word.futex(), value) == Woken::TimedOut {
-                        return Err(LockError::TimedOut);
-                    }
+                    // However it ends, the word says what to do next.
+                    let _ = sleeper.on(word.futex(), value);
                 }
             }
         }

@@ -11,7 +11,8 @@
 //! | Dead | gone; its row is being swept | Free | the sweep that finds the row empty, under the arena lock |
 //!
 //! The other words: `life` is held by a thread that lives as long as the process, so the kernel
-//! marks it at death; `pid` is written by the child before Live, or never; `parent` and `name` by
+//! marks it at death; `pid` is written by the child before Live, or never, and
+//! only over its own generation; `parent` and `name` by
 //! the reserver before Starting; `row` (how much of the ledger row has memory) under the arena lock.
 //!
 //! # Killed here: survivors see
@@ -28,7 +29,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use multiproc_sys::forkmark;
-use multiproc_sys::robust::{Attempt, Word};
+use multiproc_sys::robust::{Attempt, MOST_HELD, Refusal, Word};
 
 use crate::arena::{Arena, Locked};
 use crate::error::CreateError;
@@ -46,7 +47,8 @@ pub(crate) const NAME_LEN: usize = NAME_WORDS * 8;
 pub(crate) struct Slot {
     pub(crate) life: Word,
     state: AtomicU64,
-    pub(crate) pid: AtomicU64,
+    /// Generation (upper half) and process id, so that a child that comes too late cannot say its own.
+    pid: AtomicU64,
     pub(crate) parent: AtomicU64,
     pub(crate) row: AtomicU64,
     name: [AtomicU64; NAME_WORDS],
@@ -131,22 +133,45 @@ impl Slot {
             .is_ok()
     }
 
-    /// Sets Dead if `id` was Starting or Live. True if it is Dead now, whoever did it.
+    /// Sets Dead if `id` was Starting or Live. True if it has been buried, whoever did it.
     pub(crate) fn bury(&self, id: MemberId) -> bool {
-        let _ = self.advance(id, Phase::Starting, Phase::Dead);
-        let _ = self.advance(id, Phase::Live, Phase::Dead);
-        self.now(id.index()) == (id, Phase::Dead)
+        self.advance(id, Phase::Starting, Phase::Dead)
+            || self.advance(id, Phase::Live, Phase::Dead)
+            || self.now(id.index()) == (id, Phase::Dead)
     }
 
     /// Holds the life word on this thread, whatever a former member left in it.
-    pub(crate) fn hold_life(&self) -> bool {
-        // SAFETY: the slot lies in the arena, mapped for the life of the process.
-        let attempt = match unsafe { self.life.try_acquire(false) } {
-            // SAFETY: as above.
-            Attempt::Suspect(seen) => unsafe { self.life.take_over(seen) },
-            attempt => attempt,
-        };
-        attempt == Attempt::Acquired
+    pub(crate) fn hold_life(&self) -> Result<(), Refusal> {
+        loop {
+            // SAFETY: the slot lies in the arena, mapped for the life of the process and never used
+            // for anything else.
+            let attempt = match unsafe { self.life.try_acquire(false, MOST_HELD) } {
+                // SAFETY: as above.
+                Attempt::Suspect(seen) => unsafe { self.life.take_over(seen, MOST_HELD) },
+                attempt => attempt,
+            };
+            match attempt {
+                Attempt::Acquired => return Ok(()),
+                Attempt::Refused(refusal) => return Err(refusal),
+                // A process that came too late for this slot holds it for a moment, and will end.
+                Attempt::Busy(_) | Attempt::Suspect(_) => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// The member's process id, once it has said it.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        let pid = self.pid.load(Ordering::Acquire) as u32;
+        (pid != 0).then_some(pid)
+    }
+
+    /// Says the process id of `id`; false if the slot is another's by now.
+    pub(crate) fn say_pid(&self, id: MemberId, pid: u32) -> bool {
+        let unsaid = u64::from(id.generation()) << 32;
+        let said = unsaid | u64::from(pid);
+        self.pid
+            .compare_exchange(unsaid, said, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     fn set_name(&self, name: &str) {
@@ -221,7 +246,8 @@ pub(crate) fn occupy(
     let slot = slot(arena, index);
     let generation = slot.now(index).0.generation().wrapping_add(1).max(1);
     slot.set_name(name);
-    slot.pid.store(0, Ordering::Relaxed);
+    slot.pid
+        .store(u64::from(generation) << 32, Ordering::Relaxed);
     slot.parent
         .store(parent.map_or(0, MemberId::bits), Ordering::Relaxed);
     let mut change = locked.begin();

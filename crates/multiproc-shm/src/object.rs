@@ -27,6 +27,7 @@ use crate::layout::{GRANULE, heap_at};
 use crate::ledger;
 use crate::lock::RawLock;
 use crate::member::{self, MemberId};
+use crate::ring;
 
 /// Whether an object holds references of its own, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,11 @@ impl Handle {
             && carved.contains(&self.offset);
         let head = plausible.then(|| alloc::head(arena, self.offset))?;
         let same = head.generation == self.generation && head.tag == self.tag;
-        (same && head.status == alloc::LIVE).then_some(self.offset)
+        let inside = self
+            .offset
+            .checked_add(head.size())
+            .is_some_and(|end| end <= carved.end);
+        (same && inside && head.status == alloc::LIVE).then_some(self.offset)
     }
 }
 
@@ -129,13 +134,23 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`CreateError::NoSpace`] with nothing left behind.
+    /// [`CreateError::NoSpace`] with nothing left behind; [`CreateError::Invalid`] for a container,
+    /// which only its own type makes.
     pub fn create(
         kind: Kind,
         tag: u32,
         len: usize,
         init: impl FnOnce(NonNull<u8>),
     ) -> Result<Object, CreateError> {
+        let len = match kind {
+            Kind::Plain => len,
+            Kind::Locked => len.max(size_of::<RawLock>()),
+            Kind::Parcel | Kind::Ring => {
+                return Err(CreateError::Invalid(format!(
+                    "{kind:?} objects have their own maker"
+                )));
+            }
+        };
         let object = Object::create_raw(tag, len)?;
         // SAFETY: the payload is mapped, `len` bytes long and backed (`create_raw`), and nobody else
         // knows of it yet.
@@ -332,6 +347,18 @@ impl Object {
     }
 }
 
+impl Reference {
+    /// Whether a thread of this process holds a lock that lies in the object.
+    fn has_lock_held_here(&self) -> bool {
+        match Kind::from_bits(self.kind.load(Ordering::Relaxed)) {
+            Kind::Plain | Kind::Parcel => false,
+            // SAFETY: as in `Object::lock`; this reference still keeps the object.
+            Kind::Locked => unsafe { self.payload.cast::<RawLock>().as_ref() }.is_held_here(),
+            Kind::Ring => ring::is_locked_here(self.payload, self.len),
+        }
+    }
+}
+
 impl Drop for Reference {
     fn drop(&mut self) {
         // A foreign fork holds nothing: the bit is its parent's.
@@ -343,8 +370,14 @@ impl Drop for Reference {
             return;
         };
         *arrivals.get_mut() -= 1;
-        if *arrivals.get() == 0 {
-            arrivals.remove();
+        if *arrivals.get() > 0 {
+            return;
+        }
+        arrivals.remove();
+        // A thread of ours has leaked the guard of a lock in here. The kernel's list leads to it, so
+        // its memory must not be used again before that thread has ended; our bit keeps it until
+        // this process has.
+        if !self.has_lock_held_here() {
             alloc::release(self.arena, me, self.handle.offset);
         }
     }

@@ -69,11 +69,9 @@ pub fn store(parcel: &Parcel) -> Result<Object, CreateError> {
             parcel.bytes.len(),
         );
     }
-    if !objects.is_empty() {
-        stored.become_kind(Kind::Parcel);
-        for object in &objects {
-            append(&stored, object)?;
-        }
+    stored.become_kind(Kind::Parcel);
+    for object in &objects {
+        append(&stored, object)?;
     }
     Ok(stored)
 }
@@ -156,6 +154,9 @@ pub fn with_bytes<R>(
     read: impl FnOnce(&[u8], &[Attachment]) -> R,
 ) -> Result<R, OpenError> {
     let parcel = parcel.clone().expect_tag(TAG, "a parcel")?;
+    if parcel.kind() != Kind::Parcel {
+        return Err(OpenError::Corrupt("what is tagged as a parcel is none"));
+    }
     let (handles, start, len) = shape(&parcel)?;
     let attachments = open_all(&parcel, handles)?;
     // SAFETY: `shape` has checked that the range lies in the payload, which is mapped and backed
@@ -219,6 +220,7 @@ pub(crate) fn owned(arena: &'static Arena, payload: u64) -> Vec<Handle> {
 ///
 /// What was put in before is there; a filler killed earlier leaves it empty for ever.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Object", into = "Object")]
 pub struct Outbox(Object);
 
 impl Outbox {
@@ -244,7 +246,11 @@ impl Outbox {
     ///
     /// [`OpenError::Incompatible`].
     pub fn from_object(object: Object) -> Result<Outbox, OpenError> {
-        object.expect_tag(OUTBOX_TAG, "an outbox").map(Outbox)
+        let object = object.expect_tag(OUTBOX_TAG, "an outbox")?;
+        match object.kind() {
+            Kind::Parcel => Ok(Outbox(object)),
+            _ => Err(OpenError::Corrupt("what is tagged as an outbox is none")),
+        }
     }
 
     /// Puts a stored parcel in. It is there for others once this returns.
@@ -269,5 +275,19 @@ impl Outbox {
         let (handles, _, _) = shape(&self.0)?;
         let content = open_all(&self.0, handles.min(1))?.pop();
         Ok(content.and_then(Object::from_attachment))
+    }
+}
+
+impl TryFrom<Object> for Outbox {
+    type Error = OpenError;
+
+    fn try_from(object: Object) -> Result<Outbox, OpenError> {
+        Outbox::from_object(object)
+    }
+}
+
+impl From<Outbox> for Object {
+    fn from(outbox: Outbox) -> Object {
+        outbox.0
     }
 }

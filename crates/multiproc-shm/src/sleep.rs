@@ -100,7 +100,9 @@ fn publish(word: &AtomicU32) -> Option<&'static ThreadSlot> {
 
 /// This thread's slot, if there is one to be had.
 pub(crate) fn my_slot(arena: &'static Arena) -> Option<&'static ThreadSlot> {
-    SLOT.with(|mine| mine.get_or_claim(arena))
+    SLOT.try_with(|mine| mine.get_or_claim(arena))
+        .ok()
+        .flatten()
 }
 
 /// The slot of a thread, if it has slept yet.

@@ -8,6 +8,7 @@
 //! Descendants whose parent died are nobody's children in the family: the sweeper looks for them by
 //! their life words, and asks the kernel before it believes one.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,8 +28,8 @@ use crate::sleep;
 
 /// How often orphans are looked at, while there are any.
 const ORPHANS_EVERY: Duration = Duration::from_millis(1500);
-/// How soon, while one is known to be on its way out.
-const DYING_AGAIN: Duration = Duration::from_millis(5);
+/// How soon first, while one is known to be on its way out.
+const DYING_FIRST: Duration = Duration::from_millis(5);
 
 /// The sweeper of this process, with the fork mark of the process it runs in.
 static SWEEPER: Mutex<Option<(u64, Sender<MemberId>)>> = Mutex::new(None);
@@ -43,13 +44,10 @@ pub(crate) fn found_family(arena: &'static Arena) -> Result<(), CreateError> {
         .to_string_lossy();
     let id = member::occupy(&arena.lock_for_create()?, &name, None)?;
     let slot = member::slot(arena, id.index());
-    slot.pid.store(
-        u64::from(std::process::id()),
-        std::sync::atomic::Ordering::Relaxed,
-    );
+    let _said = slot.say_pid(id, std::process::id());
     let (held, ready) = mpsc::sync_channel(1);
     let thread = start_sweeper(arena, move || {
-        let holds = member::slot(arena, id.index()).hold_life();
+        let holds = member::slot(arena, id.index()).hold_life().is_ok();
         let _ = held.send(holds);
         holds
     })?;
@@ -100,20 +98,32 @@ fn sweeper(arena: &'static Arena) -> Result<Sender<MemberId>, CreateError> {
     }
 }
 
+/// Starts the sweeper, which looks for orphans at once.
+pub(crate) fn ensure_sweeper(arena: &'static Arena) {
+    // Where no thread can be had, other members look, or this one at its next death.
+    let _ = sweeper(arena);
+}
+
 /// The sweeper's life: the dead it is told of, and orphans while there are any.
 fn work(arena: &'static Arena, deaths: &mpsc::Receiver<MemberId>) {
-    let mut pause = None;
+    let mut soon = DYING_FIRST;
     loop {
-        let dead = match pause {
-            None => deaths.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(pause) => deaths.recv_timeout(pause),
+        let dead = match look_after_orphans(arena) {
+            Orphans::None => deaths.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Orphans::Running => deaths.recv_timeout(ORPHANS_EVERY),
+            Orphans::Dying => {
+                soon = (soon * 2).min(ORPHANS_EVERY);
+                deaths.recv_timeout(soon)
+            }
         };
         match dead {
-            Ok(dead) => sweep(arena, dead),
+            Ok(dead) => {
+                sweep(arena, dead);
+                soon = DYING_FIRST;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        pause = look_after_orphans(arena);
     }
 }
 
@@ -121,13 +131,15 @@ fn work(arena: &'static Arena, deaths: &mpsc::Receiver<MemberId>) {
 pub(crate) fn bury(arena: &'static Arena, id: MemberId) -> bool {
     let buried = member::slot(arena, id.index()).bury(id);
     if buried {
-        arena
-            .header()
-            .deaths
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        sleep::wake_published(arena);
+        mourn(arena);
     }
     buried
+}
+
+/// Wakes everybody who sleeps: the dead may have taken a wake along.
+fn mourn(arena: &'static Arena) {
+    arena.header().deaths.fetch_add(1, Ordering::Relaxed);
+    sleep::wake_published(arena);
 }
 
 /// Hands a buried member to the sweeper.
@@ -165,36 +177,58 @@ pub(crate) fn sweep(arena: &'static Arena, id: MemberId) {
     }
 }
 
-/// Looks at the members whose parent is gone, and at the dead nobody has swept. Says when to look
-/// again, if there is any reason to.
-fn look_after_orphans(arena: &'static Arena) -> Option<Duration> {
-    let mut again = None;
+/// What there is to look at again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Orphans {
+    None,
+    /// Members whose parent is gone.
+    Running,
+    /// One of them is on its way out.
+    Dying,
+}
+
+/// Looks at the members whose parent is gone, and at the dead nobody has swept.
+fn look_after_orphans(arena: &'static Arena) -> Orphans {
+    let mut left = Orphans::None;
     for index in 0..member::used(arena) {
         let slot = member::slot(arena, index);
         let (id, phase) = slot.now(index);
-        let parent = slot.parent.load(std::sync::atomic::Ordering::Relaxed);
-        let orphan = MemberId::from_bits(parent).is_some_and(|parent| !is_running(arena, parent));
-        let pid = slot.pid.load(std::sync::atomic::Ordering::Relaxed) as u32;
+        let parent = MemberId::from_bits(slot.parent.load(Ordering::Relaxed));
+        // The root has no parent to reap it either, but it does not look after itself.
+        let orphan = parent.is_none_or(|parent| !is_running(arena, parent))
+            && member::me().is_ok_and(|me| me != id);
+        let pid = slot.pid();
         match phase {
             Phase::Dead => sweep(arena, id),
             // Its parent died before it ran; should it come late, it finds itself buried.
-            Phase::Starting if orphan && pid == 0 => bury_and_sweep(arena, id),
-            Phase::Starting | Phase::Live if orphan && liveness::has_ended(pid) => {
-                bury_and_sweep(arena, id);
-            }
+            Phase::Starting if orphan && pid.is_none() => give_up_on(arena, id),
+            // The kernel's mark and the process table both say so: either alone may be wrong, of a
+            // thread that ended, or of another container's process.
             Phase::Starting | Phase::Live if orphan => {
-                let soon = slot.life.is_suspect() && phase == Phase::Live;
-                let pause = if soon { DYING_AGAIN } else { ORPHANS_EVERY };
-                again = Some(again.map_or(pause, |again: Duration| again.min(pause)));
+                let marked = slot.life.is_suspect() || phase == Phase::Starting;
+                if marked && pid.is_some_and(liveness::has_ended) {
+                    if bury(arena, id) {
+                        sweep(arena, id);
+                    }
+                } else {
+                    left = left.max(if marked {
+                        Orphans::Dying
+                    } else {
+                        Orphans::Running
+                    });
+                }
             }
             _ => {}
         }
     }
-    again
+    left
 }
 
-fn bury_and_sweep(arena: &'static Arena, id: MemberId) {
-    if bury(arena, id) {
+/// Buries a member that never ran, and never will: it finds its seat gone. One that went Live this
+/// moment is left alone.
+fn give_up_on(arena: &'static Arena, id: MemberId) {
+    if member::slot(arena, id.index()).advance(id, Phase::Starting, Phase::Dead) {
+        mourn(arena);
         sweep(arena, id);
     }
 }
@@ -212,7 +246,7 @@ pub(crate) fn settle(deadline: Deadline) -> bool {
         return true;
     };
     loop {
-        look_after_orphans(arena);
+        let _ = look_after_orphans(arena);
         let left = (0..member::used(arena))
             .filter(|&index| member::slot(arena, index).now(index).1 != Phase::Free)
             .count();

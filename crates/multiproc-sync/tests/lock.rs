@@ -203,6 +203,71 @@ fn only_the_owner_releases() {
 }
 
 #[test]
+fn a_guard_whose_lock_was_released_by_hand_releases_nothing_else() {
+    let (first, second) = (lock(), lock());
+    let stale = first.acquire().expect("free");
+    first.release().expect("ours");
+    let other = second.acquire().expect("free");
+    drop(stale);
+    assert!(second.is_locked());
+    let theirs = first.clone();
+    let holder = std::thread::spawn(move || {
+        theirs.acquire().expect("free").leak();
+        theirs.release().expect("ours");
+    });
+    holder.join().expect("no panic");
+    drop(other);
+    assert!(!first.is_locked() && !second.is_locked());
+}
+
+/// The kernel follows a list through all locks of a thread: one that is forgotten with its last
+/// handle must not lead it astray.
+#[test]
+fn a_lock_forgotten_while_held_does_not_hide_others_from_the_kernel() {
+    let shared = lock();
+    let (theirs, stage) = (shared.clone(), Stage::new());
+    let reached = stage.again();
+    let child = testing::fork(move || {
+        theirs.acquire().expect("free").leak();
+        let forgotten = lock();
+        forgotten.acquire().expect("free").leak();
+        drop(forgotten);
+        // Whatever is created now must not lie where the forgotten lock still is.
+        let fresh: Vec<Lock> = (0..100).map(|_| lock()).collect();
+        assert!(fresh.iter().all(|lock| !lock.is_locked()));
+        reached.reach(1);
+        loop {
+            std::thread::park();
+        }
+    });
+    stage.wait(1);
+    child.kill();
+    let error = shared.acquire_timeout(LIMIT).expect_err("its owner died");
+    assert!(error.is_owner_died(), "{error}");
+}
+
+#[test]
+fn a_thread_with_too_many_locks_is_told_so_even_by_a_suspect_one() {
+    let suspect = lock();
+    holder(&suspect).kill();
+    let all: Vec<Lock> = (0..2_000).map(|_| lock()).collect();
+    let guards: Vec<_> = all
+        .iter()
+        .map(|lock| lock.acquire().expect("free"))
+        .collect();
+    assert_eq!(
+        suspect.recover().expect_err("too many"),
+        AcquireError::TooMany
+    );
+    assert_eq!(
+        lock().acquire().expect_err("too many"),
+        AcquireError::TooMany
+    );
+    drop(guards);
+    drop(suspect.recover().expect("free"));
+}
+
+#[test]
 fn an_owned_guard_outlives_its_handle() {
     let lock = lock();
     let other = lock.clone();

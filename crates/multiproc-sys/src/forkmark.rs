@@ -7,10 +7,12 @@
 //! | stamp | meaning | who changes it |
 //! |---|---|---|
 //! | 0 | nobody has asked yet, or this process is a fork that has not renewed | the kernel, at fork |
-//! | the pid | this process has renewed | [`renew`] |
+//! | another number, random | this process has renewed | [`renew`] |
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::random;
 
 const PAGE: usize = 4096;
 
@@ -37,25 +39,28 @@ pub fn stamp() -> u64 {
 pub fn renew() -> u64 {
     static ARMED: Once = Once::new();
     ARMED.call_once(arm);
-    let stamp = u64::from(std::process::id());
-    MARK.stamp.store(stamp, Ordering::Relaxed);
-    stamp
+    // Not the pid, which a later fork may be given again.
+    let stamp = random::u64() | 1;
+    // Two threads may renew at once: the first number stays.
+    let renewed = MARK
+        .stamp
+        .compare_exchange(0, stamp, Ordering::Relaxed, Ordering::Relaxed);
+    renewed.map_or_else(|first| first, |_| stamp)
 }
 
 fn arm() {
-    // SAFETY: the range is exactly the page `MARK`, page-aligned, ours, and holds nothing but the
-    // stamp; being wiped in a child is what the stamp is for. The memory is writable through the
-    // atomic's interior.
-    let refused = unsafe {
-        libc::madvise(
-            (&raw const MARK).cast_mut().cast(),
-            PAGE,
-            libc::MADV_WIPEONFORK,
-        )
+    // SAFETY: sysconf takes a number and reads no memory of ours.
+    let whole_page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } == PAGE as libc::c_long;
+    let wipes = whole_page && {
+        let mark = (&raw const MARK).cast_mut().cast();
+        // SAFETY: the range is exactly the page `MARK`, which is as long as a page of this machine,
+        // aligned to it, ours, and holds nothing but the stamp; being wiped in a child is what the
+        // stamp is for. The memory is writable through the atomic's interior.
+        unsafe { libc::madvise(mark, PAGE, libc::MADV_WIPEONFORK) == 0 }
     };
-    if refused != 0 {
-        // An exotic link may have put the page into the file-backed part of the data. Then fork()
-        // of the C library still tells; only a raw clone goes unnoticed.
+    if !wipes {
+        // Larger pages, or an exotic link that has put the page into the file-backed part of the
+        // data. Then fork() of the C library still tells; only a raw clone goes unnoticed.
         // SAFETY: `wipe` is a plain function that stores to an atomic, which is allowed in a child
         // of a threaded process; it stays valid for the life of the program.
         unsafe { libc::pthread_atfork(None, None, Some(wipe)) };

@@ -12,6 +12,9 @@ use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
+/// How much memory is reserved in one system call.
+const PIECE: u64 = 64 << 20;
+
 /// An anonymous file in memory whose size nobody can change any more.
 ///
 /// It has a name only for diagnostics, in `/proc`, and vanishes with its last holder.
@@ -67,9 +70,17 @@ impl SharedFile {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` or `ENOMEM` where there is none; nothing has changed then.
+    /// `ENOSPC` or `ENOMEM` where there is none; part of the range may have memory then.
     pub fn reserve(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        self.allocate(FallocateFlags::empty(), offset, len)
+        // In pieces: a signal makes the kernel begin a piece anew.
+        let end = offset + len;
+        let mut at = offset;
+        while at < end {
+            let piece = PIECE.min(end - at);
+            self.allocate(FallocateFlags::empty(), at, piece)?;
+            at += piece;
+        }
+        Ok(())
     }
 
     /// Gives the memory of the whole pages inside the range back; they read as zero.

@@ -43,8 +43,12 @@ const WAITERS: u32 = libc::FUTEX_WAITERS;
 const OWNER_DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
 
-/// The kernel walks at most 2,048 entries; beyond, the oldest would stay locked for ever.
-const MOST_HELD: u32 = 2_000;
+/// How many words a thread may hold. The kernel walks at most 2,048 entries; beyond, the oldest would
+/// stay locked for ever.
+pub const MOST_HELD: u32 = 2_000;
+
+/// The same for what must always be possible, such as finishing what a dead process has begun.
+pub const MOST_HELD_INSIDE: u32 = 2_020;
 
 /// Where the futex lies, seen from the list node, in the C library we know.
 const FUTEX_FROM_NODE: isize = -32;
@@ -196,14 +200,14 @@ impl Thread {
     }
 
     #[inline]
-    fn head(&self) -> Result<&Head, Refusal> {
+    fn head(&self, most: u32) -> Result<&Head, Refusal> {
         self.know();
         // SAFETY: null, or this thread's registered head (see `learn`), which outlives the borrow of
         // a thread-local of the same thread.
         let head = unsafe { self.head.get().as_ref() };
         match head {
             None => Err(Refusal::Layout),
-            Some(_) if self.held.get() >= MOST_HELD => Err(Refusal::TooMany),
+            Some(_) if self.held.get() >= most => Err(Refusal::TooMany),
             Some(head) => Ok(head),
         }
     }
@@ -222,18 +226,18 @@ impl Word {
         }
     }
 
-    /// Takes the word if it is free. `contended` keeps the `WAITERS` bit set, which whoever has
-    /// slept here must do, as others may sleep still.
+    /// Takes the word if it is free and the thread holds fewer than `most`. `contended` keeps the
+    /// `WAITERS` bit set, which whoever has slept here must do, as others may sleep still.
     ///
     /// # Safety
     ///
-    /// The word stays mapped at this address until it is released or the thread has ended: the
-    /// kernel and the C library follow pointers to it.
+    /// The word stays mapped at this address, and its memory is used for nothing else, until it is
+    /// released or the thread has ended: the kernel and the C library follow pointers to it.
     #[inline]
-    pub unsafe fn try_acquire(&self, contended: bool) -> Attempt {
+    pub unsafe fn try_acquire(&self, contended: bool, most: u32) -> Attempt {
         let wanted = if contended { WAITERS } else { 0 };
         // SAFETY: passed on.
-        unsafe { self.exchange(0, wanted) }
+        unsafe { self.exchange(0, wanted, most) }
     }
 
     /// Takes a suspect word whose value was `seen`; what it guards is for the new owner to repair.
@@ -241,18 +245,18 @@ impl Word {
     /// # Safety
     ///
     /// As [`Word::try_acquire`].
-    pub unsafe fn take_over(&self, seen: Seen) -> Attempt {
+    pub unsafe fn take_over(&self, seen: Seen, most: u32) -> Attempt {
         if seen.0 & OWNER_DIED == 0 {
             return classify(seen.0);
         }
         // SAFETY: passed on.
-        unsafe { self.exchange(seen.0, seen.0 & WAITERS) }
+        unsafe { self.exchange(seen.0, seen.0 & WAITERS, most) }
     }
 
     #[inline]
-    unsafe fn exchange(&self, from: u32, flags: u32) -> Attempt {
+    unsafe fn exchange(&self, from: u32, flags: u32, most: u32) -> Attempt {
         THREAD.with(|me| {
-            let head = match me.head() {
+            let head = match me.head(most) {
                 Ok(head) => head,
                 Err(refusal) => return Attempt::Refused(refusal),
             };
@@ -279,8 +283,12 @@ impl Word {
     }
 
     /// Says in the word that somebody is about to sleep, and returns the value to sleep on; `None`
-    /// if the word changed meanwhile.
+    /// if the word changed meanwhile, or nobody held it.
     pub fn announce_waiter(&self, seen: Seen) -> Option<u32> {
+        if seen.tid() == 0 {
+            // Nobody would wake the sleeper.
+            return None;
+        }
         let waited = seen.0 | WAITERS;
         if seen.0 == waited {
             return Some(waited);
@@ -291,28 +299,36 @@ impl Word {
             .then_some(waited)
     }
 
-    /// Gives the word back and wakes one sleeper if there is one.
-    ///
-    /// # Safety
-    ///
-    /// The calling thread holds the word, by [`Word::try_acquire`] or [`Word::take_over`].
+    /// Gives the word back and wakes one sleeper if there is one. Does nothing, and says so, unless the
+    /// calling thread holds it: a guard may outlive a release by hand, or arrive in a fork.
     #[inline]
-    pub unsafe fn release(&self) {
+    pub fn release(&self) -> bool {
         THREAD.with(|me| {
-            // SAFETY: the thread holds a word, so it has learnt its head, which is not null and
-            // lives as long as the thread.
+            me.know();
+            if self.state.load(Ordering::Relaxed) & TID != me.tid.get() {
+                return false;
+            }
+            // SAFETY: the thread holds a word, so its head is not null and lives as long as it.
             let head = unsafe { &*me.head.get() };
             head.pending.store(self.node_ptr(), Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
             self.unlink();
-            me.held.set(me.held.get() - 1);
+            me.held.set(me.held.get().saturating_sub(1));
             compiler_fence(Ordering::SeqCst);
             if self.state.swap(0, Ordering::Release) & WAITERS != 0 {
                 futex::wake(&self.state, 1);
             }
             compiler_fence(Ordering::SeqCst);
             head.pending.store(ptr::null_mut(), Ordering::Relaxed);
-        });
+            true
+        })
+    }
+
+    /// Whether a thread of this process holds the word.
+    pub fn is_held_here(&self) -> bool {
+        let tid = self.holder();
+        // SAFETY: signal 0 is never delivered; the call only looks whether the thread is ours.
+        tid != 0 && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) } == 0
     }
 
     /// What the word shows now.

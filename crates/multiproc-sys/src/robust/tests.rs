@@ -9,12 +9,11 @@ fn word() -> &'static Word {
 
 fn acquire(word: &'static Word) -> Attempt {
     // SAFETY: leaked, so it stays where it is.
-    unsafe { word.try_acquire(false) }
+    unsafe { word.try_acquire(false, MOST_HELD) }
 }
 
 fn release(word: &'static Word) {
-    // SAFETY: only called by the thread that has acquired it.
-    unsafe { word.release() }
+    assert!(word.release());
 }
 
 #[test]
@@ -60,7 +59,8 @@ fn a_thread_that_ends_leaves_its_words_suspect() {
             panic!("not suspect");
         };
         // SAFETY: leaked, so it stays where it is.
-        assert_eq!(unsafe { word.take_over(seen) }, Attempt::Acquired);
+        let taken = unsafe { word.take_over(seen, MOST_HELD) };
+        assert_eq!(taken, Attempt::Acquired);
         assert!(!word.is_suspect() && word.is_mine());
         release(word);
     }
@@ -92,7 +92,7 @@ fn a_waiter_is_woken_by_the_release() {
     let waiter = std::thread::spawn(move || {
         loop {
             // SAFETY: leaked, so it stays where it is.
-            match unsafe { word.try_acquire(true) } {
+            match unsafe { word.try_acquire(true, MOST_HELD) } {
                 Attempt::Acquired => break release(word),
                 Attempt::Busy(seen) => {
                     if let Some(value) = word.announce_waiter(seen) {
@@ -108,4 +108,32 @@ fn a_waiter_is_woken_by_the_release() {
     }
     release(word);
     waiter.join().expect("no panic");
+}
+
+#[test]
+fn only_the_holder_releases() {
+    let word = word();
+    assert!(!word.release());
+    assert_eq!(acquire(word), Attempt::Acquired);
+    assert!(word.is_held_here());
+    let other = std::thread::spawn(move || word.release());
+    assert!(!other.join().expect("no panic"));
+    assert!(word.is_mine());
+    release(word);
+    assert!(!word.release() && !word.is_held_here());
+}
+
+#[test]
+fn a_release_too_many_leaves_other_words_alone() {
+    let (first, second) = (word(), word());
+    assert_eq!(acquire(first), Attempt::Acquired);
+    release(first);
+    assert_eq!(acquire(second), Attempt::Acquired);
+    assert!(!first.release());
+    let handed = second;
+    std::thread::spawn(move || assert!(!handed.release()))
+        .join()
+        .expect("no panic");
+    assert!(second.is_mine());
+    release(second);
 }
