@@ -316,6 +316,10 @@ fn become_child(request: Request, fds: Vec<OwnedFd>, parent: u32) -> ! {
         .map_err(|errno| format!("cannot have a working directory: {errno}"))
         .and_then(|()| prepare(&request, &fds));
     drop(fds);
+    if request.lifetime == Lifetime::Detached {
+        // After the environment, which only a process of one thread may change.
+        family::look_after_orphans();
+    }
     let daemon = request.lifetime == Lifetime::Daemon;
     let task = Call {
         task: request.task(),
