@@ -279,7 +279,15 @@ fn fault_11_workers_that_kill_each_other() {
                         .all(|pid| pids.contains(pid))
                 );
             }
-            assert_eq!(pool.apply(|n: u8| n, 3).unwrap(), 3);
+            // The last to be killed may take this one along.
+            let mut answers = (0..20).map(|_| pool.apply(|n: u8| n, 3));
+            assert!(answers.any(|answer| match answer {
+                Ok(value) => value == 3,
+                Err(error) => {
+                    assert!(error.is_worker_lost(), "{error}");
+                    false
+                }
+            }));
         }
     });
 }
