@@ -75,7 +75,9 @@ impl Sleeper {
         match woken {
             Woken::TimedOut if self.deadline.has_passed() => Woken::TimedOut,
             Woken::TimedOut => {
-                self.check = (self.check * 2).min(LAST_CHECK);
+                if published.is_some() {
+                    self.check = (self.check * 2).min(LAST_CHECK);
+                }
                 Woken::Woken
             }
             woken => woken,
@@ -84,16 +86,16 @@ impl Sleeper {
 }
 
 /// Puts `word` into this thread's slot. `None` where it has none: then the bounded check alone is the
-/// net.
+/// net, and stays short.
 fn publish(word: &AtomicU32) -> Option<&'static ThreadSlot> {
     let arena = arena::existing()?;
     let offset = arena.offset_of(word)?;
-    // Whoever waits for the arena lock cannot take it to find a slot. The kernel wakes one waiter
-    // of that lock at its owner's death, and the check is short.
-    if offset == arena.offset_of(arena.header().lock.futex())? {
-        return None;
-    }
-    let slot = my_slot(arena)?;
+    let slot = if offset == arena.offset_of(arena.header().lock.futex())? {
+        // Whoever waits for the arena lock cannot take it to find a slot.
+        SLOT.try_with(MySlot::get).ok().flatten()?
+    } else {
+        my_slot(arena)?
+    };
     slot.word.store(offset, Ordering::SeqCst);
     Some(slot)
 }
@@ -169,14 +171,18 @@ thread_local! {
 }
 
 impl MySlot {
-    fn get_or_claim(&self, arena: &'static Arena) -> Option<&'static ThreadSlot> {
+    /// The slot, if the thread has one. A child made by fork inherits the cell, but the slot is its
+    /// parent's.
+    fn get(&self) -> Option<&'static ThreadSlot> {
         let me = member::me().ok()?;
-        // A child made by fork inherits this cell, but the slot is its parent's.
-        if self.member.get() == me.bits()
-            && let Some(slot) = self.slot.get()
-        {
+        self.slot.get().filter(|_| self.member.get() == me.bits())
+    }
+
+    fn get_or_claim(&self, arena: &'static Arena) -> Option<&'static ThreadSlot> {
+        if let Some(slot) = self.get() {
             return Some(slot);
         }
+        let me = member::me().ok()?;
         let slot = claim(arena, me)?;
         self.slot.set(Some(slot));
         self.member.set(me.bits());
