@@ -39,6 +39,7 @@
 
 mod error;
 mod queue;
+mod waiting;
 
 pub use error::{GetError, PutError};
 pub use multiproc_shm::CreateError;

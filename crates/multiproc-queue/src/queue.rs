@@ -12,16 +12,14 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{
-    Bell, CreateError, Frame, LockError, Object, Ring, Sleeper, parcel, spin_limit,
-};
+use multiproc_shm::{CreateError, Frame, LockError, Object, Ring, parcel};
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::futex::Woken;
 use multiproc_wire::{Parcel, codec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{GetError, PutError};
+use crate::waiting::{Late, Patience, Waiting};
 
 /// `b"queu"`
 const TAG: u32 = u32::from_le_bytes(*b"queu");
@@ -69,6 +67,8 @@ const INLINE_MAX: usize = 64 * 1024;
 /// when `put` returns, and there is nothing to join or flush at exit. `qsize` is `len`.
 pub struct Queue<T> {
     ring: Ring,
+    getting: Patience,
+    putting: Patience,
     _items: PhantomData<fn(T) -> T>,
 }
 
@@ -94,10 +94,16 @@ impl<T> Queue<T> {
         // One unit more: a reference may not fit before the ring's end.
         let ring = Ring::create(TAG, inline + (capacity + 1) * REFERENCE)?;
         ring.state().store(capacity as u32, Ordering::Release);
-        Ok(Queue {
+        Ok(Queue::of(ring))
+    }
+
+    fn of(ring: Ring) -> Queue<T> {
+        Queue {
             ring,
+            getting: Patience::default(),
+            putting: Patience::default(),
             _items: PhantomData,
-        })
+        }
     }
 
     /// How many items it may hold.
@@ -233,14 +239,14 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
 
     /// Pushes one item, waiting while the queue is full.
     fn push(&self, body: &Body<'_>, deadline: Deadline) -> Result<(), Refused> {
-        let mut waiting = Waiting::new(deadline);
+        let mut waiting = Waiting::new(&self.putting, deadline);
         loop {
             let pushed = self.push_now(body, deadline);
             if !matches!(pushed, Err(Refused::Full)) {
                 return pushed;
             }
             // A bell armed before another look cannot miss a pop after that look.
-            waiting.pause(self.ring.space(), || !self.is_full() || self.is_closed())?;
+            waiting.pause(self.ring.space(), || self.places())?;
         }
     }
 
@@ -310,7 +316,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     }
 
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
-        let mut waiting = Waiting::new(deadline);
+        let mut waiting = Waiting::new(&self.getting, deadline);
         let mut bytes = Vec::new();
         loop {
             // Read before the look: what was put before the close is seen after it.
@@ -322,9 +328,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
             if closed {
                 return Err(GetError::Closed);
             }
-            let more = || !self.is_empty() || self.is_closed();
             waiting
-                .pause(self.ring.items(), more)
+                .pause(self.ring.items(), || self.answers())
                 .map_err(|_| GetError::TimedOut)?;
         }
     }
@@ -336,6 +341,24 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
             self.ring.space().ring();
             GetError::Corrupt(error)
         })
+    }
+
+    /// How many gets would have an answer now: a closed queue answers all.
+    fn answers(&self) -> usize {
+        if self.is_closed() {
+            usize::MAX
+        } else {
+            self.len()
+        }
+    }
+
+    /// How many puts would have an answer now.
+    fn places(&self) -> usize {
+        if self.is_closed() {
+            usize::MAX
+        } else {
+            self.capacity().saturating_sub(self.len())
+        }
     }
 
     /// The items as they come, until the queue is closed and drained.
@@ -381,9 +404,6 @@ impl From<LockError> for Refused {
     }
 }
 
-/// A deadline passed.
-struct Late;
-
 impl From<Late> for Refused {
     fn from(_: Late) -> Refused {
         Refused::TimedOut
@@ -405,43 +425,6 @@ fn unpack<T: DeserializeOwned + 'static>(frame: Frame, bytes: Vec<u8>) -> Result
         Frame::Parcel(stored) => parcel::with_bytes(&stored, codec::decode)
             .map_err(GetError::Corrupt)?
             .map_err(GetError::Decode),
-    }
-}
-
-/// One wait: a little spinning while that may help, then sleep.
-struct Waiting {
-    sleeper: Sleeper,
-    /// How long the next spin is, until the limit.
-    pauses: u32,
-}
-
-impl Waiting {
-    fn new(deadline: Deadline) -> Waiting {
-        Waiting {
-            sleeper: Sleeper::new(deadline),
-            pauses: 4,
-        }
-    }
-
-    /// Returns when `changed` may have become true.
-    fn pause(&mut self, bell: &Bell, changed: impl Fn() -> bool) -> Result<(), Late> {
-        if self.sleeper.deadline().has_passed() {
-            return Err(Late);
-        }
-        // Longer and longer between looks: each look takes the other side's cache line away from it,
-        // and what it does meanwhile comes over in one go.
-        while self.pauses < spin_limit() {
-            (0..self.pauses).for_each(|_| std::hint::spin_loop());
-            self.pauses *= 2;
-            if changed() {
-                return Ok(());
-            }
-        }
-        let armed = bell.arm();
-        if !changed() && bell.sleep(armed, &mut self.sleeper) == Woken::TimedOut {
-            return Err(Late);
-        }
-        Ok(())
     }
 }
 
@@ -467,10 +450,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> IntoIterator for &'a Queue<T
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Queue<T> {
-        Queue {
-            ring: self.ring.clone(),
-            _items: PhantomData,
-        }
+        Queue::of(self.ring.clone())
     }
 }
 
@@ -497,9 +477,6 @@ impl<'de, T> Deserialize<'de> for Queue<T> {
         let ring = object
             .and_then(Ring::open)
             .map_err(serde::de::Error::custom)?;
-        Ok(Queue {
-            ring,
-            _items: PhantomData,
-        })
+        Ok(Queue::of(ring))
     }
 }

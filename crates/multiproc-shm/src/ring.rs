@@ -582,10 +582,11 @@ struct Found {
     next: Cursor,
 }
 
-/// The frame at `head`, which is not the tail. `None` if what is there cannot be one.
+/// The frame at `head`, which is not the tail as this side has last seen it. `None` if what is there cannot be one.
 #[inline]
 fn read_frame(ring: &Ring, head: Cursor) -> Option<Found> {
-    let tail = Cursor::unpack(ring.control().tail.cursor.load(Ordering::Acquire));
+    // What this side last saw of the tail is enough, and the tail's own cache line is the pusher's.
+    let tail = Cursor::unpack(ring.control().head.seen.load(Ordering::Relaxed));
     let mut at = head.units;
     let mut skip = 0;
     let mut header = read_header(ring, at);
