@@ -153,6 +153,17 @@ pub(crate) fn head(arena: &'static Arena, offset: u64) -> Head {
     Head::of(first, second)
 }
 
+/// How many payload bytes of a live object have memory behind them.
+pub(crate) fn payload_len(arena: &'static Arena, offset: u64, head: &Head) -> usize {
+    let whole = if head.is_large() {
+        let backed = arena.word(backed_of(offset)).load(Ordering::Relaxed) & !CHANGING;
+        backed.clamp(head.before_payload(), head.size())
+    } else {
+        head.size()
+    };
+    (whole - head.before_payload()) as usize
+}
+
 fn head_in(change: &Transaction<'_>, offset: u64) -> Head {
     Head::of(change.get(offset), change.get(offset + 8))
 }

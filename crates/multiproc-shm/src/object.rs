@@ -152,9 +152,9 @@ impl Object {
             }
         };
         let object = Object::create_raw(tag, len)?;
-        // SAFETY: the payload is mapped, `len` bytes long and backed (`create_raw`), and nobody else
-        // knows of it yet.
-        unsafe { object.payload().write_bytes(0, len) };
+        // All of it, as `words` shows all of it.
+        // SAFETY: the payload is mapped, that long and backed, and nobody else knows of it yet.
+        unsafe { object.payload().write_bytes(0, object.len()) };
         init(object.payload());
         object.become_kind(kind);
         Ok(object)
@@ -191,7 +191,7 @@ impl Object {
     fn arrived(arena: &'static Arena, handle: Handle, head: &alloc::Head) -> Object {
         let before = head.before_payload();
         let payload = arena.at(handle.offset + before);
-        let len = (head.size() - before) as usize;
+        let len = alloc::payload_len(arena, handle.offset, head);
         Object(Arc::new(Reference {
             arena,
             handle,
