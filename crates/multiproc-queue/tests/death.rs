@@ -6,63 +6,13 @@
 use std::time::{Duration, Instant};
 
 use multiproc_queue::{GetError, Queue};
-use multiproc_shm::testing::{self, Forked};
-use multiproc_shm::{Kind, Object, family};
+use multiproc_shm::testing::{self, Chance, Forked, alone, kills};
+use multiproc_shm::{Kind, Object};
 use multiproc_sync::Lock;
 use multiproc_sys::testing as raw;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 const LIMIT: Duration = Duration::from_secs(20);
-static TURN: Mutex<()> = Mutex::new(());
-
-fn kills(default: usize) -> usize {
-    if std::env::var_os("CHAOS").is_some() {
-        default * 20
-    } else {
-        default
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let seed = std::env::var("SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(multiproc_sys::random::u64) | 1;
-        println!("SEED={seed}");
-        Random(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn moment(&mut self, most: Duration) {
-        let until = Instant::now() + Duration::from_nanos(self.below(most.as_nanos() as u64));
-        while Instant::now() < until {
-            std::hint::spin_loop();
-        }
-    }
-}
-
-/// Runs `test` with the arena to itself, and checks that it leaves nothing behind.
-fn alone(test: impl FnOnce()) {
-    let _turn = TURN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    drop(Object::create(Kind::Plain, 1, 8, |_| {}).expect("an arena"));
-    let before = family::usage().expect("an arena").used;
-    test();
-    assert!(testing::settle(LIMIT), "members are left");
-    testing::audit().expect("nothing contradicts itself");
-    assert_eq!(family::usage().expect("an arena").used, before);
-}
 
 /// An item that proves itself: its bytes follow from its number, and some carry a lock.
 type Item = (u64, Vec<u8>, Option<Lock>);
@@ -102,7 +52,7 @@ fn produce(queue: &Queue<Item>, done: &Object, mut next: u64) {
 #[test]
 fn nothing_a_killed_producer_had_put_is_lost() {
     alone(|| {
-        let mut random = Random::new();
+        let mut random = Chance::new();
         let queue = Queue::<Item>::bounded(32).expect("a queue");
         let done = Object::create(Kind::Plain, 1, 8, |_| {}).expect("an object");
         let (mut next, mut expected) = (0, 0);
@@ -137,7 +87,7 @@ fn nothing_a_killed_producer_had_put_is_lost() {
 #[test]
 fn a_killed_consumer_takes_at_most_one_item_along() {
     alone(|| {
-        let mut random = Random::new();
+        let mut random = Chance::new();
         let queue = Queue::<Item>::bounded(32).expect("a queue");
         let seen = Queue::<u64>::bounded(1 << 16).expect("a queue");
         let (mut put, mut got, mut lost) = (0, 0, 0);
@@ -179,7 +129,7 @@ fn a_killed_consumer_takes_at_most_one_item_along() {
 #[test]
 fn a_queue_of_four_processes_survives_the_death_of_any() {
     alone(|| {
-        let mut random = Random::new();
+        let mut random = Chance::new();
         let queue = Queue::<Item>::bounded(16).expect("a queue");
         let start = |role: usize| {
             let queue = queue.clone();

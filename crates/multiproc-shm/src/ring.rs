@@ -26,6 +26,8 @@
 //! | after `head` moves | the frame taken; it died with its taker |
 //! | holding either lock | the lock says so; cursors and `seen` are true all the same, so nothing needs repair |
 
+mod dying;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -34,12 +36,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use multiproc_sys::clock::Deadline;
 
 use crate::alloc;
-use crate::arena::Arena;
 use crate::bell::Bell;
 use crate::error::{CreateError, OpenError};
 use crate::lock::{LockError, RawGuard, RawLock, Taken};
-use crate::log::Transaction;
 use crate::object::{self, Handle, Kind, Object};
+
+pub(crate) use dying::{owned, take_back};
 
 /// What cursors count in.
 const UNIT: usize = 16;
@@ -629,86 +631,6 @@ fn read_reference(body: NonNull<u8>) -> Handle {
     // SAFETY: callers have a frame of kind REFERENCE, checked to have 24 bytes of body, 8-aligned.
     let words = unsafe { body.cast::<[AtomicU64; 3]>().as_ref() };
     Handle::from_words([0, 1, 2].map(|index: usize| words[index].load(Ordering::Relaxed)))
-}
-
-/// A dying ring's control block, if its payload can be one: with its capacity.
-fn dying_ring(arena: &'static Arena, payload: u64, room: u64) -> Option<(u64, u32)> {
-    room.checked_sub((ALIGN + CONTROL) as u64)?;
-    let at = payload.next_multiple_of(ALIGN as u64);
-    let capacity = arena.word(at).load(Ordering::Relaxed);
-    let fits = capacity.is_power_of_two()
-        && (at - payload) + CONTROL as u64 + capacity * UNIT as u64 <= room;
-    fits.then_some((at, u32::try_from(capacity).ok()?))
-}
-
-/// Takes the reference of the next frame out of a dying ring; `None` once no frame has one. Frames
-/// of bytes on the way are passed over.
-pub(crate) fn take_back(
-    arena: &'static Arena,
-    change: &mut Transaction<'_>,
-    payload: u64,
-    room: u64,
-) -> Option<Handle> {
-    let (at, _) = dying_ring(arena, payload, room)?;
-    let head_at = at + std::mem::offset_of!(Control, head) as u64;
-    let (next, handle) = walk(arena, payload, room, change.get(head_at))
-        .find_map(|(next, handle)| handle.map(|handle| (next, handle)))?;
-    change.set(head_at, next);
-    Some(handle)
-}
-
-/// The references in a live ring, for audits.
-pub(crate) fn owned(arena: &'static Arena, payload: u64, room: u64) -> Vec<Handle> {
-    let Some((at, _)) = dying_ring(arena, payload, room) else {
-        return Vec::new();
-    };
-    let head = arena.word(at + std::mem::offset_of!(Control, head) as u64);
-    walk(arena, payload, room, head.load(Ordering::Relaxed))
-        .filter_map(|(_, handle)| handle)
-        .collect()
-}
-
-/// The frames from `head` to the tail: the cursor after each, and its reference if it has one.
-fn walk(
-    arena: &'static Arena,
-    payload: u64,
-    room: u64,
-    head: u64,
-) -> impl Iterator<Item = (u64, Option<Handle>)> {
-    let ring = dying_ring(arena, payload, room);
-    let mut at = Cursor::unpack(head);
-    std::iter::from_fn(move || {
-        let (control, capacity) = ring?;
-        let tail_at = control + std::mem::offset_of!(Control, tail) as u64;
-        let tail = Cursor::unpack(arena.word(tail_at).load(Ordering::Acquire));
-        let mut skipped = false;
-        loop {
-            let left = tail.units.wrapping_sub(at.units);
-            if left == 0 || left > capacity {
-                return None;
-            }
-            let index = at.units & (capacity - 1);
-            let unit = control + CONTROL as u64 + u64::from(index) * UNIT as u64;
-            let header = arena.word(unit).load(Ordering::Relaxed);
-            let (len, kind) = (header as u32, (header >> 32) as u32);
-            if kind == SKIP && !skipped {
-                at = at.after(capacity - index, 0);
-                skipped = true;
-                continue;
-            }
-            let units = units_of(len as usize);
-            if units > capacity - index || units > left {
-                return None;
-            }
-            at = at.after(units, 1);
-            let handle = (kind == REFERENCE && len as usize == size_of::<[u64; 3]>()).then(|| {
-                Handle::from_words(
-                    [8, 16, 24].map(|step| arena.word(unit + step).load(Ordering::Relaxed)),
-                )
-            });
-            return Some((at.pack(), handle));
-        }
-    })
 }
 
 impl fmt::Debug for Ring {

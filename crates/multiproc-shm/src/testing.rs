@@ -1,6 +1,7 @@
 //! For the tests of this crate and those above: raw forks that are members, an audit, and
 //! [`instructions`], which kills such members at every instruction of what they do.
 
+mod chaos;
 pub mod instructions;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use crate::ledger;
 use crate::member::{self, MemberId, Phase};
 use crate::object::{self, Handle, Kind};
 use crate::{parcel, ring, sweep};
+
+pub use chaos::{Chance, alone, kills};
 
 /// A forked member. Not reaped by a drop.
 #[derive(Debug)]

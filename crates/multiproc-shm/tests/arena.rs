@@ -5,24 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use multiproc_shm::{Bell, Frame, Kind, Object, Outbox, PushError, Ring, family, parcel, testing};
+use multiproc_shm::testing::alone;
+use multiproc_shm::{Bell, Frame, Kind, Object, Outbox, PushError, Ring, family, parcel};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Parcel, codec};
 use proptest::prelude::*;
-
-static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-/// Runs `test` alone, and checks that it leaves the arena as it was.
-fn alone(test: impl FnOnce()) {
-    let _turn = TURN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    drop(Object::create(Kind::Plain, 1, 8, |_| {}).expect("an arena"));
-    let before = family::usage().expect("an arena").used;
-    test();
-    testing::audit().expect("nothing contradicts itself");
-    assert_eq!(family::usage().expect("an arena").used, before);
-}
 
 fn object(len: usize) -> Object {
     Object::create(Kind::Plain, 7, len, |_| {}).expect("an object")

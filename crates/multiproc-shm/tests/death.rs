@@ -2,70 +2,18 @@
 //!
 //! Run with `CHAOS=n` for thousands of kills. The seed is printed; `SEED=n` repeats a run's choices.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use multiproc_shm::testing::{self, Forked};
+use multiproc_shm::testing::{self, Chance, Forked, alone, kills};
 use multiproc_shm::{Frame, Kind, Object, Outbox, Ring, family, parcel};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::testing as raw;
 use multiproc_wire::codec;
 
-static TURN: Mutex<()> = Mutex::new(());
-
-/// Small, fast and repeatable; good enough to pick moments.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let seed = std::env::var("SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(multiproc_sys::random::u64) | 1;
-        println!("SEED={seed}");
-        Random(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-fn kills(default: usize) -> usize {
-    if std::env::var_os("CHAOS").is_some() {
-        default * 20
-    } else {
-        default
-    }
-}
-
-fn alone(test: impl FnOnce()) {
-    let _turn = TURN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    drop(Object::create(Kind::Plain, 1, 8, |_| {}).expect("an arena"));
-    let before = family::usage().expect("an arena").used;
-    test();
-    assert!(testing::settle(Duration::from_secs(10)), "members are left");
-    testing::audit().expect("nothing contradicts itself");
-    assert_eq!(family::usage().expect("an arena").used, before);
-}
-
-/// Waits a random moment, up to `most`. The moment is the test's subject, not what makes it right.
-fn random_moment(random: &mut Random, most: Duration) {
-    let until = Deadline::after(Duration::from_nanos(random.below(most.as_nanos() as u64)));
-    while !until.has_passed() {
-        std::hint::spin_loop();
-    }
-}
-
 /// Everything a member can do with objects, for ever.
 fn live(seed: u64, ring: &Ring) {
-    let mut random = Random(seed | 1);
+    let mut random = Chance::from_seed(seed);
     let mut held: Vec<Object> = Vec::new();
     let mut buffer = Vec::new();
     loop {
@@ -109,15 +57,15 @@ fn live(seed: u64, ring: &Ring) {
 #[test]
 fn random_kills_leak_nothing_and_free_nothing_in_use() {
     alone(|| {
-        let mut random = Random::new();
+        let mut random = Chance::new();
         let ring = Ring::create(9, 4096).expect("a ring");
-        let start = |random: &mut Random| {
+        let start = |random: &mut Chance| {
             let (seed, ring) = (random.below(u64::MAX), ring.clone());
             testing::fork(move || live(seed, &ring))
         };
         let mut members: Vec<Forked> = (0..3).map(|_| start(&mut random)).collect();
         for kill in 0..kills(400) {
-            random_moment(&mut random, Duration::from_millis(2));
+            random.moment(Duration::from_millis(2));
             members.swap_remove(random.below(3) as usize).kill();
             testing::audit().unwrap_or_else(|what| panic!("after kill {kill}: {what}"));
             members.push(start(&mut random));

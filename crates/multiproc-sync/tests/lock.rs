@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_shm::testing;
+use multiproc_shm::testing::{self, Chance, kills};
 use multiproc_shm::{Kind, Object};
 use multiproc_sync::{AcquireError, Lock, ReleaseError, Value};
 use multiproc_sys::testing as raw;
@@ -297,7 +297,7 @@ fn a_lock_does_not_travel_outside_our_channels() {
 fn a_value_changes_wholly_or_not_at_all() {
     let value = Value::new([0u64; 8]).expect("a value");
     let theirs = value.clone();
-    let mut seed = raw_seed();
+    let mut chance = Chance::new();
     for _ in 0..kills(100) {
         let theirs = theirs.clone();
         let child = testing::fork(move || {
@@ -310,7 +310,7 @@ fn a_value_changes_wholly_or_not_at_all() {
         while value.get() == before {
             assert!(Instant::now() < until);
         }
-        for _ in 0..step(&mut seed) % 2_000 {
+        for _ in 0..chance.below(2_000) {
             std::hint::spin_loop();
         }
         child.kill();
@@ -328,7 +328,7 @@ fn a_value_changes_wholly_or_not_at_all() {
 fn killed_at_any_moment_the_others_go_on() {
     let lock = lock();
     let shared = Object::create(Kind::Plain, 1, 16, |_| {}).expect("an object");
-    let mut seed = raw_seed();
+    let mut chance = Chance::new();
     let work = |lock: &Lock, shared: &Object| {
         let _guard = match lock.acquire_timeout(LIMIT) {
             Ok(guard) => guard,
@@ -352,35 +352,11 @@ fn killed_at_any_moment_the_others_go_on() {
                 work(&theirs, &counter);
             }
         });
-        for _ in 0..step(&mut seed) % 3_000 {
+        for _ in 0..chance.below(3_000) {
             std::hint::spin_loop();
         }
         work(&lock, &shared);
         child.kill();
         work(&lock, &shared);
     }
-}
-
-fn kills(default: usize) -> usize {
-    if std::env::var_os("CHAOS").is_some() {
-        default * 20
-    } else {
-        default
-    }
-}
-
-fn raw_seed() -> u64 {
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(multiproc_sys::random::u64) | 1;
-    println!("SEED={seed}");
-    seed
-}
-
-fn step(seed: &mut u64) -> u64 {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    *seed
 }
