@@ -28,6 +28,7 @@ use multiproc_sys::memory;
 use multiproc_sys::socket::{self, Socket};
 use multiproc_wire::Parcel;
 use multiproc_wire::task::TaskRef;
+use parking_lot::Mutex;
 
 use crate::builder::Lifetime;
 use crate::request::{Boot, Hello, MOST_BYTES, Reply, Request, Role, environment_from_bytes};
@@ -206,6 +207,8 @@ fn zygote(mut socket: Socket, parent: u32) -> ! {
         say(&socket, &Hello::CannotCopy(format!("/dev/null: {errno}")));
         lifetime::exit_now(FAILED);
     }
+    forkmark::renew();
+    guard::install();
     rehearse();
     say(&socket, &Hello::Ready);
     loop {
@@ -220,11 +223,9 @@ fn zygote(mut socket: Socket, parent: u32) -> ! {
     }
 }
 
-/// Does what every child will do: binds symbols, registers destructors, arms the fork mark and
-/// touches the code, in the zygote once for all, in a spare before anybody waits for it.
+/// Does what every child will do: binds symbols, registers destructors and touches the code, in the
+/// zygote once for all, in a spare before anybody waits for it.
 fn rehearse() {
-    forkmark::renew();
-    guard::install();
     let _ = guard::catch(|| {
         let sample = outcome::failed("");
         let _ = outcome::read::<u64>(&sample.bytes, &sample.attachments);
@@ -286,14 +287,18 @@ fn spawned(socket: Socket, parent: u32) -> ! {
 
 /// One request, if it comes, and the task.
 fn await_request(socket: Socket, parent: u32) -> ! {
-    let mut buffer = vec![0; MOST_BYTES];
-    let got = match socket.recv(&mut buffer) {
+    // Memory that nobody has touched: only what arrives costs a page.
+    static BUFFER: Mutex<[u8; MOST_BYTES]> = Mutex::new([0; MOST_BYTES]);
+    let mut buffer = BUFFER.lock();
+    let got = match socket.recv(&mut *buffer) {
         Ok(got) if got.is_end() => lifetime::exit_now(0),
         Ok(got) if !got.truncated => got,
         _ => lifetime::exit_now(FAILED),
     };
     drop(socket);
-    match Request::from_bytes(&buffer[..got.len]) {
+    let request = Request::from_bytes(&buffer[..got.len]);
+    drop(buffer);
+    match request {
         Some(request) => become_child(request, got.fds, parent),
         None => lifetime::exit_now(FAILED),
     }

@@ -50,6 +50,8 @@ pub(crate) struct Child {
 
 /// What changes while the child lives.
 struct Life {
+    /// The keeper watches the descriptor.
+    watched: bool,
     /// Threads that wait on the descriptor themselves.
     waiting: usize,
     /// Called by whoever reaps.
@@ -94,6 +96,7 @@ impl Child {
             outbox,
             keeper: born.keeper,
             life: Mutex::new(Life {
+                watched: false,
                 waiting: 0,
                 callbacks: Vec::new(),
             }),
@@ -101,7 +104,12 @@ impl Child {
             outcome: OnceLock::new(),
         });
         CHILDREN.lock().insert(child.token, Arc::clone(&child));
-        if let Err(errno) = child.watch() {
+        if child.reap(Reaper::Waiter).is_some() {
+            // It was quick. The keeper need not wake up for what this thread has just done.
+            return Ok(child);
+        }
+        let watched = child.watch(&mut child.life.lock());
+        if let Err(errno) = watched {
             // A child whose end nobody would notice must not be.
             let _ = child.signal(Signal::Kill);
             child.wait(Deadline::NEVER);
@@ -110,8 +118,19 @@ impl Child {
         Ok(child)
     }
 
-    fn watch(&self) -> Result<(), Errno> {
-        self.keeper.watch().add(self.pidfd.as_fd(), self.token)
+    fn watch(&self, life: &mut Life) -> Result<(), Errno> {
+        if !life.watched {
+            self.keeper.watch().add(self.pidfd.as_fd(), self.token)?;
+            life.watched = true;
+        }
+        Ok(())
+    }
+
+    fn unwatch(&self, life: &mut Life) {
+        if life.watched {
+            self.keeper.watch().remove(self.pidfd.as_fd());
+            life.watched = false;
+        }
     }
 
     pub(crate) fn lifetime(&self) -> Lifetime {
@@ -140,7 +159,7 @@ impl Child {
             let mut life = self.life.lock();
             if life.waiting == 0 {
                 // The keeper need not wake up for what this thread will see at the same moment.
-                self.keeper.watch().remove(self.pidfd.as_fd());
+                self.unwatch(&mut life);
             }
             life.waiting += 1;
         }
@@ -155,7 +174,7 @@ impl Child {
         life.waiting -= 1;
         if life.waiting == 0 && self.status.get().is_none() {
             // Without memory for the watch, the next one who waits or asks still sees the end.
-            let _ = self.watch();
+            let _ = self.watch(&mut life);
         }
         status
     }
@@ -169,7 +188,7 @@ impl Child {
             return Some(status);
         }
         let status = self.take_status()?;
-        self.keeper.watch().remove(self.pidfd.as_fd());
+        self.unwatch(&mut life);
         self.keeper.forget(self.pid);
         match reaper {
             Reaper::Keeper => family::member_died(self.member),
