@@ -19,7 +19,8 @@ use nix::sys::stat::stat;
 
 use super::PidFd;
 
-/// The lines of `/proc/thread-self/status` that are rights.
+/// The lines of `/proc/thread-self/status` that are rights. Only there does the kernel tell how many
+/// filters there are.
 const LINES: [&[u8]; 12] = [
     b"Uid:",
     b"Gid:",
@@ -38,10 +39,32 @@ const LINES: [&[u8]; 12] = [
 /// The rights of one thread at one moment. Equal means: nothing compared has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
-    status: Vec<u8>,
+    identity: Identity,
     session: i32,
     group: Group,
     network: (u64, u64),
+}
+
+/// Who the thread is and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Identity {
+    /// Of a thread without filters: by system calls, at a quarter of the price.
+    Unfiltered(Box<Credentials>),
+    /// Of one with filters: what `/proc` says.
+    Text(Vec<u8>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Credentials {
+    /// Real, effective, saved, for files.
+    users: [u32; 4],
+    groups: [u32; 4],
+    further: Vec<u32>,
+    /// Effective, permitted, inheritable: lower halves, then upper ones.
+    capabilities: [[u32; 3]; 2],
+    bounding: u64,
+    ambient: u64,
+    no_new_privileges: i32,
 }
 
 /// Which control group: its number where the kernel tells it (6.13), else what `/proc` says.
@@ -58,17 +81,107 @@ impl Rights {
     ///
     /// `ENOENT` without a mounted `/proc`, `EMFILE`, `ENFILE`.
     pub fn of_this_thread() -> Result<Rights, Errno> {
-        let mut buffer = [0; 4096];
-        let status = read("/proc/thread-self/status", &mut buffer)?;
-        let wanted = |line: &&[u8]| LINES.iter().any(|name| line.starts_with(name));
-        let lines = status.split(|&byte| byte == b'\n').filter(wanted);
         Ok(Rights {
-            status: lines.collect::<Vec<_>>().join(&b'\n'),
+            identity: match credentials() {
+                Some(credentials) => Identity::Unfiltered(Box::new(credentials)),
+                None => Identity::Text(status()?),
+            },
             // SAFETY: takes a plain number; 0 is this process.
             session: unsafe { libc::getsid(0) },
             group: control_group()?,
             network: network_namespace(),
         })
+    }
+}
+
+fn status() -> Result<Vec<u8>, Errno> {
+    let mut buffer = [0; 4096];
+    let status = read("/proc/thread-self/status", &mut buffer)?;
+    let wanted = |line: &&[u8]| LINES.iter().any(|name| line.starts_with(name));
+    let lines = status.split(|&byte| byte == b'\n').filter(wanted);
+    Ok(lines.collect::<Vec<_>>().join(&b'\n'))
+}
+
+/// `None` where the thread has filters, or the kernel does not tell.
+fn credentials() -> Option<Credentials> {
+    /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
+    const VERSION: u32 = 0x2008_0522;
+    let ask = |option, first: libc::c_ulong, second: libc::c_ulong| {
+        // SAFETY: the options used below take plain numbers and answer with one.
+        unsafe { libc::prctl(option, first, second, 0_u64, 0_u64) }
+    };
+    // A thread in strict mode could not even ask.
+    if ask(libc::PR_GET_SECCOMP, 0, 0) != 0 {
+        return None;
+    }
+    let (mut users, mut groups) = ([0_u32; 4], [0_u32; 4]);
+    let ([ruid, euid, suid, fsuid], [rgid, egid, sgid, fsgid]) = (&mut users, &mut groups);
+    // SAFETY: takes a plain number; one that is nobody's changes nothing and tells the present one.
+    [*fsuid, *fsgid] = [libc::SYS_setfsuid, libc::SYS_setfsgid]
+        .map(|number| unsafe { libc::syscall(number, u32::MAX) } as u32);
+    // SAFETY: all six are places for a number.
+    let told = unsafe {
+        libc::syscall(libc::SYS_getresuid, ruid, euid, suid) == 0
+            && libc::syscall(libc::SYS_getresgid, rgid, egid, sgid) == 0
+    };
+    let mut header = [VERSION, 0];
+    let mut capabilities = [[0_u32; 3]; 2];
+    // SAFETY: the header is of this version, which stores two triples; 0 is this thread.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_capget,
+            header.as_mut_ptr(),
+            capabilities.as_mut_ptr(),
+        )
+    };
+    if !told || answer != 0 {
+        return None;
+    }
+    let set = |has: &dyn Fn(libc::c_ulong) -> i32| {
+        let all = (0..64).map(|number| (number, has(number)));
+        // The kernel refuses the first number that is no capability.
+        all.take_while(|&(_, answer)| answer >= 0)
+            .fold(0_u64, |set, (number, answer)| {
+                set | u64::from(answer == 1) << number
+            })
+    };
+    let inheritable = capabilities.iter().any(|half| half[2] != 0);
+    Some(Credentials {
+        users,
+        groups,
+        further: further_groups()?,
+        capabilities,
+        bounding: set(&|number| ask(libc::PR_CAPBSET_READ, number, 0)),
+        // The ambient ones are among the inheritable.
+        ambient: match inheritable {
+            true => set(&|number| {
+                let is_set = libc::PR_CAP_AMBIENT_IS_SET as libc::c_ulong;
+                ask(libc::PR_CAP_AMBIENT, is_set, number)
+            }),
+            false => 0,
+        },
+        no_new_privileges: ask(libc::PR_GET_NO_NEW_PRIVS, 0, 0),
+    })
+}
+
+fn further_groups() -> Option<Vec<u32>> {
+    loop {
+        // SAFETY: asks for their number only.
+        let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
+        let mut groups = vec![0; usize::try_from(count).ok()?];
+        if count == 0 {
+            return Some(groups);
+        }
+        // SAFETY: writes at most `count` numbers.
+        match unsafe { libc::getgroups(count, groups.as_mut_ptr()) } {
+            // More by now.
+            -1 if Errno::last() == Errno::EINVAL => {}
+            -1 => return None,
+            now => {
+                groups.truncate(now.unsigned_abs() as usize);
+                return Some(groups);
+            }
+        }
     }
 }
 
@@ -140,6 +253,36 @@ mod tests {
         })
         .join()
         .expect("no panic");
+    }
+
+    #[test]
+    fn system_calls_tell_what_proc_tells() {
+        let Some(found) = credentials() else { return };
+        let status = String::from_utf8(status().expect("/proc")).expect("plain text");
+        let line = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.expect("the line is there").trim().to_owned()
+        };
+        let numbers = |name| {
+            let line = line(name);
+            let numbers = line
+                .split_whitespace()
+                .map(|n| n.parse().expect("a number"));
+            numbers.collect::<Vec<u32>>()
+        };
+        let set = |name| u64::from_str_radix(&line(name), 16).expect("a set");
+        let capabilities = [0, 1, 2].map(|which| {
+            let [low, high] = found.capabilities.map(|half| u64::from(half[which]));
+            high << 32 | low
+        });
+        assert_eq!(numbers("Uid:"), found.users);
+        assert_eq!(numbers("Gid:"), found.groups);
+        assert_eq!(numbers("Groups:"), found.further);
+        let expected = [set("CapEff:"), set("CapPrm:"), set("CapInh:")];
+        assert_eq!(expected, capabilities);
+        assert_eq!(set("CapBnd:"), found.bounding);
+        assert_eq!(set("CapAmb:"), found.ambient);
+        assert_eq!(numbers("NoNewPrivs:"), [found.no_new_privileges as u32]);
     }
 
     #[test]
