@@ -249,6 +249,9 @@ impl Pool {
     /// ready.
     ///
     /// Items are taken from the iterator as results are taken out; see [`Imap::buffer`].
+    ///
+    /// If the pool ends meanwhile (terminated or broken), each item that was taken is answered, the last
+    /// with why, and the results end there; [`Pool::map_each`] answers all items even then.
     pub fn imap<A, R, I>(&self, f: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
     where
         A: Serialize + DeserializeOwned + 'static,
