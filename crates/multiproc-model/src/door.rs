@@ -44,6 +44,14 @@ macro_rules! atomic {
                 }
             }
 
+            pub(crate) fn fetch_and(&self, bits: $of, order: Ordering) -> $of {
+                if step() {
+                    self.0.fetch_and(bits, order)
+                } else {
+                    0
+                }
+            }
+
             pub(crate) fn fetch_add(&self, value: $of, order: Ordering) -> $of {
                 if step() {
                     self.0.fetch_add(value, order)

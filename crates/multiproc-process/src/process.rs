@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::parcel;
+use multiproc_shm::{Sources, Waitable, parcel};
 use multiproc_sys::child::Signal;
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::task::TaskRef;
@@ -210,6 +210,13 @@ impl<R> Process<R> {
 impl<R> AsFd for Process<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sentinel()
+    }
+}
+
+/// Ready once it has ended.
+impl<R> Waitable for Process<R> {
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        sources.sentinel(self.sentinel());
     }
 }
 

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, Frame, LockError, Object, Ring, parcel};
+use multiproc_shm::{CreateError, Frame, LockError, Object, Ring, Sources, Waitable, parcel};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Parcel, codec};
 use serde::de::DeserializeOwned;
@@ -142,6 +142,15 @@ impl<T> Queue<T> {
     #[inline]
     pub fn is_closed(&self) -> bool {
         self.ring.state().load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// How many gets would have an answer now: a closed queue answers all.
+    fn answers(&self) -> usize {
+        if self.is_closed() {
+            usize::MAX
+        } else {
+            self.len()
+        }
     }
 }
 
@@ -343,15 +352,6 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
         })
     }
 
-    /// How many gets would have an answer now: a closed queue answers all.
-    fn answers(&self) -> usize {
-        if self.is_closed() {
-            usize::MAX
-        } else {
-            self.len()
-        }
-    }
-
     /// How many puts would have an answer now.
     fn places(&self) -> usize {
         if self.is_closed() {
@@ -451,6 +451,17 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> IntoIterator for &'a Queue<T
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Queue<T> {
         Queue::of(self.ring.clone())
+    }
+}
+
+/// Ready while it holds an item, and once it is closed.
+impl<T> Waitable for Queue<T> {
+    fn is_ready(&self) -> bool {
+        self.answers() > 0
+    }
+
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        sources.bell(self.ring.items());
     }
 }
 

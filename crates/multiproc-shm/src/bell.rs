@@ -3,10 +3,15 @@
 //! | bits | meaning | who changes them |
 //! |---|---|---|
 //! | 0 | somebody sleeps, or did and was killed: a flag, as a count would leak with a killed sleeper | set by sleepers, cleared by a ringer who finds nobody |
-//! | 1.. | sequence, so that a sleeper armed before the ring does not sleep | +1 by each ringer |
+//! | 1 | among the sleepers is one that also waits for other things, and may take nothing | set by such sleepers, cleared by the ringer that wakes all |
+//! | 2.. | sequence, so that a sleeper armed before the ring does not sleep | +1 by each ringer |
 //!
 //! Sleeper: [`Bell::arm`], look at the condition again, [`Bell::sleep`]. Ringer: change the
 //! condition, then [`Bell::ring`]. The fence in both makes one of them see the other.
+//!
+//! A ring wakes one, as one change is for one taker. A sleeper that waits for several things may
+//! leave with something else, so a ring that finds bit 1 wakes all. It decides by the value that its
+//! own step replaced: whoever sets the bit after that step sees the change when it looks.
 //!
 //! # Killed here: survivors see
 //!
@@ -15,14 +20,15 @@
 //! | sleeper armed or asleep | the flag set for nobody: one wake that finds nobody clears it |
 //! | sleeper woken, has done nothing | others may sleep on beside a true condition: the death wakes every published sleeper, and each looks again after 100 ms at the latest |
 //! | ringer after its change, before the ring | as above |
-//! | ringer between the clearing of the flag and the second wake | as above |
+//! | ringer between the clearing of a flag and the wake behind it | as above |
 
 use crate::door::futex::{self, Woken};
 use crate::door::{AtomicU32, Ordering, compiler_fence, fence};
 use crate::sleep::Sleeper;
 
 const WAITING: u32 = 1;
-const STEP: u32 = 2;
+const WATCHED: u32 = 2;
+const STEP: u32 = 4;
 
 /// A bell in shared memory. See the [module text](crate::protocol). Zeroed memory is a bell that nobody waits for.
 #[derive(Debug, Default)]
@@ -56,7 +62,13 @@ impl Bell {
         sleeper.on(&self.0, armed.0)
     }
 
-    /// Wakes one sleeper, if there is any. Costs a fence and a load where there is none.
+    /// The word to sleep on together with others, and the bits that say so: what a
+    /// [`Waitable`](crate::Waitable) gives away.
+    pub(crate) fn watched(&self) -> (&AtomicU32, u32) {
+        (&self.0, WAITING | WATCHED)
+    }
+
+    /// Wakes one sleeper, if there is any; all, if one of them waits for other things, too. Costs a fence and a load where there is none.
     #[inline]
     pub fn ring(&self) {
         // SYNC POINT bell
@@ -84,10 +96,17 @@ impl Bell {
 
     #[cold]
     fn ring_one(&self) {
-        let rung = self.0.fetch_add(STEP, Ordering::SeqCst).wrapping_add(STEP);
+        let before = self.0.fetch_add(STEP, Ordering::SeqCst);
+        if before & WATCHED != 0 {
+            // Cleared first: who sets it from now on is awake, and looks.
+            self.0.fetch_and(!WATCHED, Ordering::SeqCst);
+            futex::wake_all(&self.0);
+            return;
+        }
         if futex::wake(&self.0, 1) > 0 {
             return;
         }
+        let rung = before.wrapping_add(STEP);
         // Nobody slept. Clear the flag, then wake again: somebody may have gone to sleep on `rung`
         // between the wake and the clearing, and no later ringer would see the flag.
         let cleared = rung & !WAITING;

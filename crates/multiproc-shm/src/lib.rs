@@ -11,6 +11,7 @@
 //! - [`Object`]: a counted reference to shared memory; clone it, send it, drop it.
 //! - [`parcel`]: a value with its references, stored in the arena; [`Outbox`] holds one.
 //! - [`RawLock`], [`Bell`], [`Sleeper`]: waiting, with a bound, for something another process does.
+//! - [`Waitable`]: one of several things to wait for.
 //! - [`Ring`]: frames in order, from many producers to many consumers.
 //! - [`family`]: who is a member, and what happens when one dies.
 //!
@@ -45,6 +46,7 @@ mod sleep;
 mod sweep;
 #[doc(hidden)]
 pub mod testing;
+pub mod waitable;
 
 pub use alloc::Usage;
 pub use bell::Bell;
@@ -56,6 +58,7 @@ pub use object::{Handle, Kind, Object};
 pub use parcel::Outbox;
 pub use ring::{Frame, HeadGuard, PushError, Ring, TailGuard};
 pub use sleep::Sleeper;
+pub use waitable::{Sources, Waitable};
 
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

@@ -3,7 +3,7 @@
 //! | bits | meaning | who changes them |
 //! |---|---|---|
 //! | 0 | the event is set | `set` and `clear` |
-//! | 1 | somebody sleeps, or did and was killed | set by sleepers while bit 0 is not; cleared by `set`, once all are awake |
+//! | 1 | somebody sleeps, or did and was killed | set by sleepers; cleared by `set`, once all are awake |
 //! | 2.. | how often it was set; it wraps | +1 by the `set` that changes bit 0 |
 //!
 //! A sleeper leaves when the count has moved, so a `clear` right behind a `set` takes nobody's wake.
@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, Kind, Object, Sleeper, spin_limit};
+use multiproc_shm::{CreateError, Kind, Object, Sleeper, Sources, Waitable, spin_limit};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::{self, Woken};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -152,6 +152,17 @@ impl Event {
                 return is_over(word.load(Ordering::Acquire));
             }
         }
+    }
+}
+
+/// Ready while it is set.
+impl Waitable for Event {
+    fn is_ready(&self) -> bool {
+        self.is_set()
+    }
+
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        sources.word(self.word(), WAITING);
     }
 }
 

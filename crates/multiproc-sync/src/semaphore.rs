@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, LockError, Object, family};
+use multiproc_shm::{CreateError, LockError, Object, Sources, Waitable, family};
 use multiproc_sys::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -259,6 +259,28 @@ impl Drop for Permit<'_> {
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
         self.semaphore.give_back(self.holder);
+    }
+}
+
+/// Ready while a permit is free; somebody else may take it first.
+impl Waitable for Semaphore {
+    fn is_ready(&self) -> bool {
+        self.permits().may_be_had()
+    }
+
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        sources.bell(self.permits().bell());
+    }
+}
+
+/// As a [`Semaphore`].
+impl Waitable for BoundedSemaphore {
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        self.0.sources(sources);
     }
 }
 

@@ -5,6 +5,7 @@ mod bytes;
 pub mod codec;
 mod error;
 mod failure;
+mod fd;
 mod parcel;
 #[expect(unsafe_code, reason = "calls functions by addresses it has checked")]
 pub mod task;
@@ -12,4 +13,5 @@ pub mod task;
 pub use bytes::Bytes;
 pub use error::{DecodeError, EncodeError, FunctionError, NotTravelling, RunError};
 pub use failure::TaskFailure;
+pub use fd::Fd;
 pub use parcel::{Attachment, Parcel};

@@ -99,7 +99,7 @@ impl<'a> Permits<'a> {
         Holders::new(&self.object.words()[ROWS..], 1)
     }
 
-    fn bell(self) -> &'a Bell {
+    pub(crate) fn bell(self) -> &'a Bell {
         self.object.bell(2 * BELL)
     }
 
@@ -147,13 +147,18 @@ impl<'a> Permits<'a> {
             let armed = self.bell().arm();
             // Looks again whether it was woken, or the deadline has passed: a permit may have come
             // at the last moment, and the wake with it was ours alone.
-            if self.get(FREE) == 0 && !self.holders().has_dead() {
+            if !self.may_be_had() {
                 let _: Woken = self.bell().sleep(armed, &mut sleeper);
             }
             if let Some(holder) = self.take(deadline)? {
                 return Ok(holder);
             }
         }
+    }
+
+    /// Whether somebody who comes now would find a permit.
+    pub(crate) fn may_be_had(self) -> bool {
+        self.get(FREE) > 0 || self.holders().has_dead()
     }
 
     /// Takes a permit if there is one.
