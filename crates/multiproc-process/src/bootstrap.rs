@@ -73,6 +73,7 @@ enum Stale {
     Parent,
     Socket,
     Arena,
+    Exchange,
 }
 
 impl fmt::Display for Stale {
@@ -84,6 +85,7 @@ impl fmt::Display for Stale {
             Stale::Parent => "it was meant for a child of another process",
             Stale::Socket => "its socket does not lead to the parent",
             Stale::Arena => "it names no arena",
+            Stale::Exchange => "it names no file exchange",
         })
     }
 }
@@ -93,6 +95,7 @@ struct Recognised {
     boot: Boot,
     socket: Socket,
     arena: OwnedFd,
+    exchange: OwnedFd,
 }
 
 /// Becomes what the boot variable says and never returns, or returns because it says nothing true.
@@ -139,15 +142,18 @@ fn recognise(value: &OsStr) -> Result<Recognised, Stale> {
         return Err(Stale::Socket);
     }
     let arena = inherited(boot.arena).ok_or(Stale::Arena)?;
-    // SAFETY: the parent made these three for this process alone and no other code has run that
+    let exchange = inherited(boot.exchange).ok_or(Stale::Exchange)?;
+    // SAFETY: the parent made these four for this process alone and no other code has run that
     // could have taken them by number: the record is sealed, names this process's parent, and its
     // socket leads there.
-    let [record, socket, arena] = [record, socket, arena].map(|fd| unsafe { take_inherited(fd) });
+    let [record, socket, arena, exchange] =
+        [record, socket, arena, exchange].map(|fd| unsafe { take_inherited(fd) });
     drop(record);
     Ok(Recognised {
         boot,
         socket: Socket::from_fd(socket).map_err(|_| Stale::Socket)?,
         arena,
+        exchange,
     })
 }
 
@@ -156,8 +162,9 @@ fn serve(recognised: Recognised, initialise: impl FnOnce()) -> ! {
         boot,
         socket,
         arena,
+        exchange,
     } = recognised;
-    if let Err(text) = fit(&boot, arena) {
+    if let Err(text) = fit(&boot, arena, exchange) {
         say(&socket, &Hello::Refused(text));
         lifetime::exit_now(FAILED);
     }
@@ -171,7 +178,7 @@ fn serve(recognised: Recognised, initialise: impl FnOnce()) -> ! {
 }
 
 /// Whether this process can be of the family.
-fn fit(boot: &Boot, arena: OwnedFd) -> Result<(), String> {
+fn fit(boot: &Boot, arena: OwnedFd, exchange: OwnedFd) -> Result<(), String> {
     let mine = image::identity().map_err(|errno| format!("/proc/self/exe: {errno}"))?;
     if mine != boot.identity {
         return Err(format!(
@@ -180,7 +187,7 @@ fn fit(boot: &Boot, arena: OwnedFd) -> Result<(), String> {
             describe(&mine)
         ));
     }
-    family::adopt(arena).map_err(|error| error.to_string())
+    family::adopt(arena, exchange).map_err(|error| error.to_string())
 }
 
 fn describe(identity: &Identity) -> String {

@@ -297,6 +297,7 @@ impl Keeper {
     pub(crate) fn launch(self: &Arc<Keeper>, role: Role) -> Result<Launched, LaunchError> {
         let os = |errno| StartError::from_errno("cannot run this program again", errno);
         let arena = family::arena_fd().map_err(StartError::from)?;
+        let exchange = family::exchange_fd().map_err(StartError::from)?;
         let (ours, theirs) = socket::pair().map_err(os)?;
         let boot = Boot {
             nonce: random::u64(),
@@ -304,6 +305,7 @@ impl Keeper {
             parent: std::process::id(),
             socket: theirs.as_fd().as_raw_fd(),
             arena: arena.as_raw_fd(),
+            exchange: exchange.as_raw_fd(),
             identity: bootstrap::announced_identity().map_err(StartError::from_proc)?,
         };
         let record = memory::sealed_bytes("multiproc-boot", &boot.to_bytes()).map_err(os)?;
@@ -339,11 +341,12 @@ impl Keeper {
         }
         self.reap_strays();
         let arena = family::arena_fd().map_err(StartError::from)?;
+        let exchange = family::exchange_fd().map_err(StartError::from)?;
         let birth = Surroundings::of_this_thread();
         // A fork server's copies find themselves where the starter is at that time; a process that
         // is one child only must stay where it was started.
         let share_directory = role == Role::Zygote;
-        let keep = [record.as_fd(), socket.as_fd(), arena];
+        let keep = [record.as_fd(), socket.as_fd(), arena, exchange];
         let (pid, pidfd) = program
             .start(&keep, share_directory)
             .map_err(|error| match error {

@@ -200,12 +200,13 @@ pub(crate) struct Boot {
     /// Descriptor numbers, valid in the new process.
     pub(crate) socket: i32,
     pub(crate) arena: i32,
+    pub(crate) exchange: i32,
     /// The parent's program.
     pub(crate) identity: Identity,
 }
 
 const MAGIC: &[u8; 8] = b"mp-boot1";
-const HEAD: usize = 8 + 8 + 4 * 4;
+const HEAD: usize = 8 + 8 + 5 * 4;
 
 impl Boot {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -213,7 +214,9 @@ impl Boot {
             Role::Zygote => 0_u32,
             Role::Child => 1,
         };
-        let words = [role, self.parent, self.socket as u32, self.arena as u32];
+        let [socket, arena, exchange] =
+            [self.socket, self.arena, self.exchange].map(i32::cast_unsigned);
+        let words = [role, self.parent, socket, arena, exchange];
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.nonce.to_le_bytes());
         bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
@@ -226,7 +229,8 @@ impl Boot {
         let rest = head.strip_prefix(MAGIC)?;
         let (nonce, words) = rest.split_first_chunk::<8>()?;
         let (words, _) = words.as_chunks::<4>();
-        let [role, parent, socket, arena] = [0, 1, 2, 3].map(|i| u32::from_le_bytes(words[i]));
+        let [role, parent, socket, arena, exchange] =
+            [0, 1, 2, 3, 4].map(|i| u32::from_le_bytes(words[i]));
         Some(Boot {
             nonce: u64::from_le_bytes(*nonce),
             role: match role {
@@ -237,6 +241,7 @@ impl Boot {
             parent,
             socket: socket as i32,
             arena: arena as i32,
+            exchange: exchange as i32,
             identity: Identity::from_bytes(identity)?,
         })
     }
@@ -276,6 +281,7 @@ mod tests {
             parent: 42,
             socket: 7,
             arena: 9,
+            exchange: 10,
             identity: Identity {
                 build_id: Some(vec![1, 2, 3]),
                 dev: 1,

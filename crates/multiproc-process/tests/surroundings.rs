@@ -196,8 +196,8 @@ fn no_descriptor_leaks_into_a_child() {
     limited(|| {
         for method in BOTH {
             let count = in_child(common::open_descriptors, method);
-            // Three streams, the arena, and the directory that is being read.
-            assert_eq!(count, 5, "{method:?}");
+            // Three streams, the arena, the file exchange, and the directory that is being read.
+            assert_eq!(count, 6, "{method:?}");
         }
     });
 }

@@ -118,6 +118,9 @@ pub enum GetError {
     /// The item that was next cannot be reached: its memory holds what cannot be true, or there is
     /// none left to receive it.
     Corrupt(OpenError),
+    /// The item that is next carries open files, and a process has no file descriptor free for them.
+    /// It is still there.
+    TooManyFiles(OpenError),
     /// This thread holds 2,000 locks already and cannot take the queue's.
     TooMany,
 }
@@ -138,6 +141,11 @@ impl GetError {
         matches!(self, GetError::Closed)
     }
 
+    /// Whether no descriptor was free for the open files in the item, which is still in the queue.
+    pub fn is_too_many_files(&self) -> bool {
+        matches!(self, GetError::TooManyFiles(_))
+    }
+
     /// Whether the item could not be decoded.
     pub fn is_decode(&self) -> bool {
         matches!(self, GetError::Decode(_))
@@ -152,6 +160,7 @@ impl fmt::Display for GetError {
             GetError::Closed => f.write_str("the queue is closed and drained"),
             GetError::Decode(error) => write!(f, "the item taken cannot be read: {error}"),
             GetError::Corrupt(error) => write!(f, "the next item cannot be reached: {error}"),
+            GetError::TooManyFiles(error) => error.fmt(f),
             GetError::TooMany => LOCKS.fmt(f),
         }
     }
@@ -161,8 +170,18 @@ impl Error for GetError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             GetError::Decode(error) => Some(error),
-            GetError::Corrupt(error) => Some(error),
+            GetError::Corrupt(error) | GetError::TooManyFiles(error) => Some(error),
             _ => None,
+        }
+    }
+}
+
+impl From<OpenError> for GetError {
+    fn from(error: OpenError) -> GetError {
+        if error.is_too_many_files() {
+            GetError::TooManyFiles(error)
+        } else {
+            GetError::Corrupt(error)
         }
     }
 }

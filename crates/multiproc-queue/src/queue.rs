@@ -330,9 +330,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
         loop {
             // Read before the look: what was put before the close is seen after it.
             let closed = self.is_closed();
-            if let Some(frame) = self.pop_now(&mut bytes, deadline)? {
+            if let Some(taken) = self.pop_now(&mut bytes, deadline)? {
                 self.ring.space().ring_after_release();
-                return unpack(frame, bytes);
+                return unpack(taken, bytes);
             }
             if closed {
                 return Err(GetError::Closed);
@@ -344,12 +344,53 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     }
 
     #[inline]
-    fn pop_now(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<Option<Frame>, GetError> {
-        self.ring.head(deadline)?.pop(bytes).map_err(|error| {
-            // What could not be read is gone, and has left room.
-            self.ring.space().ring();
-            GetError::Corrupt(error)
-        })
+    fn pop_now(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<Option<Taken>, GetError> {
+        let mut head = self.ring.head(deadline)?;
+        match head.parcel_with_files() {
+            Ok(None) => {}
+            Ok(Some(parcel)) => {
+                let at = head.position();
+                drop(head);
+                return self.pop_with_files(&parcel, at, deadline);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match head.pop(bytes) {
+            Ok(frame) => Ok(frame.map(Taken::from)),
+            Err(error) => {
+                // What could not be read is gone, and has left room.
+                self.ring.space().ring();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes the item at the head, which carries open files: first the files, which may find no room
+    /// in this process, then the item. Another may take it in between: then there is none for now.
+    #[cold]
+    fn pop_with_files(
+        &self,
+        parcel: &Object,
+        at: u64,
+        deadline: Deadline,
+    ) -> Result<Option<Taken>, GetError> {
+        let loaded = parcel::load(parcel);
+        if let Err(error) = &loaded
+            && error.is_too_many_files()
+        {
+            return Err(error.clone().into());
+        }
+        let mut head = self.ring.head(deadline)?;
+        if head.position() != at {
+            drop(head);
+            return self.pop_now(&mut Vec::new(), deadline);
+        }
+        let popped = head.pop(&mut Vec::new());
+        drop(head);
+        let loaded = popped
+            .and(loaded)
+            .inspect_err(|_| self.ring.space().ring())?;
+        Ok(Some(Taken::Loaded(loaded)))
     }
 
     /// How many puts would have an answer now.
@@ -416,16 +457,32 @@ fn store(parcel: &Parcel) -> Result<Packed, Refused> {
         .map_err(Refused::NoSpace)
 }
 
-fn unpack<T: DeserializeOwned + 'static>(frame: Frame, bytes: Vec<u8>) -> Result<T, GetError> {
-    match frame {
-        Frame::Bytes => match codec::from_raw_bytes(bytes) {
-            Ok(item) => Ok(item),
-            Err(bytes) => codec::decode(&bytes, &[]).map_err(GetError::Decode),
-        },
-        Frame::Parcel(stored) => parcel::with_bytes(&stored, codec::decode)
-            .map_err(GetError::Corrupt)?
-            .map_err(GetError::Decode),
+/// An item on its way out.
+enum Taken {
+    Bytes,
+    Stored(Object),
+    Loaded(Parcel),
+}
+
+impl From<Frame> for Taken {
+    fn from(frame: Frame) -> Taken {
+        match frame {
+            Frame::Bytes => Taken::Bytes,
+            Frame::Parcel(stored) => Taken::Stored(stored),
+        }
     }
+}
+
+fn unpack<T: DeserializeOwned + 'static>(taken: Taken, bytes: Vec<u8>) -> Result<T, GetError> {
+    let decoded = match taken {
+        Taken::Bytes => match codec::from_raw_bytes(bytes) {
+            Ok(item) => Ok(item),
+            Err(bytes) => codec::decode(&bytes, &[]),
+        },
+        Taken::Stored(stored) => parcel::with_bytes(&stored, codec::decode)?,
+        Taken::Loaded(parcel) => codec::decode_once(&parcel.bytes, parcel.attachments),
+    };
+    decoded.map_err(GetError::Decode)
 }
 
 impl<T: Serialize + DeserializeOwned + 'static> Iterator for Iter<'_, T> {

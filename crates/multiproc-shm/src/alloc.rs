@@ -25,6 +25,7 @@ use multiproc_sys::clock::Deadline;
 
 use crate::arena::{Arena, Locked};
 use crate::error::CreateError;
+use crate::files;
 use crate::layout::{GRANULE, MIB, PAGE};
 use crate::ledger;
 use crate::log::Transaction;
@@ -351,6 +352,7 @@ pub(crate) fn count_down(change: &mut Transaction<'_>, offset: u64) {
 }
 
 fn free(change: &mut Transaction<'_>, offset: u64, head: Head) {
+    files::note_freed(head.tag);
     let arena = change.arena();
     let header = arena.header();
     if head.is_large() {

@@ -4,6 +4,13 @@ use std::fmt;
 
 use multiproc_sys::Errno;
 
+/// For [`OpenError::TooManyFiles`] where it is this process that has no room.
+pub(crate) const TOO_MANY_FILES: &str = "no file descriptor is free for the open files of a message; \
+    close some and try again, or raise RLIMIT_NOFILE (ulimit -n)";
+
+const NO_EXCHANGE: &str = "the family's first process has ended or does not answer; open files travel \
+    through it, so no more can be sent or received";
+
 /// Why something shared could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,6 +28,8 @@ pub enum CreateError {
         /// What it answered.
         errno: Errno,
     },
+    /// Open files travel through the family's first process, and that has ended or does not answer.
+    NoExchange,
     /// This process was forked by other means than this library, so it is no member of the family.
     ForeignFork,
 }
@@ -65,6 +74,7 @@ impl fmt::Display for CreateError {
             | CreateError::Invalid(text)
             | CreateError::Limit(text) => f.write_str(text),
             CreateError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
+            CreateError::NoExchange => f.write_str(NO_EXCHANGE),
             CreateError::ForeignFork => f.write_str(
                 "this process was made by a fork that multiproc did not make, so it shares nothing; \
                  start processes with multiproc::Process",
@@ -106,8 +116,20 @@ pub enum OpenError {
         /// What it answered.
         errno: Errno,
     },
+    /// A process has no file descriptor free for the open files in a message; the text says which.
+    /// The message is as it was.
+    TooManyFiles(&'static str),
+    /// Open files travel through the family's first process, and that has ended or does not answer.
+    NoExchange,
     /// This process was forked by other means than this library, so it is no member of the family.
     ForeignFork,
+}
+
+impl OpenError {
+    /// Whether open files found no room; to be tried again once there is some.
+    pub fn is_too_many_files(&self) -> bool {
+        matches!(self, OpenError::TooManyFiles(_))
+    }
 }
 
 impl fmt::Display for OpenError {
@@ -122,6 +144,8 @@ impl fmt::Display for OpenError {
             OpenError::Corrupt(what) => write!(f, "shared memory is corrupt: {what}"),
             OpenError::NoSpace(text) => f.write_str(text),
             OpenError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
+            OpenError::TooManyFiles(text) => f.write_str(text),
+            OpenError::NoExchange => f.write_str(NO_EXCHANGE),
             OpenError::ForeignFork => CreateError::ForeignFork.fmt(f),
         }
     }
@@ -143,6 +167,7 @@ impl From<CreateError> for OpenError {
                 OpenError::NoSpace(text)
             }
             CreateError::Os { doing, errno } => OpenError::Os { doing, errno },
+            CreateError::NoExchange => OpenError::NoExchange,
             CreateError::ForeignFork => OpenError::ForeignFork,
         }
     }

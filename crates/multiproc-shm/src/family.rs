@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use crate::alloc::{self, Usage};
 use crate::arena::{self, Arena};
 use crate::error::{CreateError, OpenError};
+use crate::files;
 use crate::member::{self, Phase};
 use crate::object::{self, Handle, Object};
 use crate::sweep;
@@ -28,14 +29,26 @@ pub fn arena_fd() -> Result<BorrowedFd<'static>, CreateError> {
     arena::get().map(Arena::fd)
 }
 
-/// Maps an arena that came from the parent. The process is no member until [`take_seat`].
+/// The descriptor by which a process reaches the family's file exchange, to be handed to one that is
+/// to [`adopt`] it.
+///
+/// # Errors
+///
+/// [`CreateError`] if the exchange cannot be made.
+pub fn exchange_fd() -> Result<BorrowedFd<'static>, CreateError> {
+    files::members_end()
+}
+
+/// Maps an arena that came from the parent, with the way to the file exchange. The process is no
+/// member until [`take_seat`].
 ///
 /// # Errors
 ///
 /// [`OpenError::Incompatible`] if the process has a family already or the arena has another layout;
 /// [`OpenError::Os`] if it is not sealed or cannot be mapped.
-pub fn adopt(fd: OwnedFd) -> Result<(), OpenError> {
-    arena::adopt(fd)
+pub fn adopt(arena: OwnedFd, exchange: OwnedFd) -> Result<(), OpenError> {
+    arena::adopt(arena)?;
+    files::adopt(exchange)
 }
 
 /// This process as a member, if it is one.
@@ -104,6 +117,7 @@ impl fmt::Debug for Arena {
 pub fn reserve(name: &str) -> Result<Seat, CreateError> {
     let arena = arena::get()?;
     let me = member::me()?;
+    files::ensure()?;
     let id = member::occupy(&arena.lock_for_create()?, name, Some(me))?;
     Ok(Seat { arena, id })
 }
@@ -188,6 +202,7 @@ pub fn take_seat(id: MemberId) -> Result<(), SeatError> {
     }
     // Renews the fork mark if need be, which the life word's list depends on.
     member::become_member(id);
+    files::leave_behind(id);
     if !slot.say_pid(id, std::process::id()) {
         return Err(SeatError::Gone);
     }

@@ -70,6 +70,8 @@ pub(crate) struct Header {
     pub(crate) log: Log,
     /// Counts deaths, so that a sleeper may tell that something happened.
     pub(crate) deaths: AtomicU32,
+    /// Not 0 once a parcel with open files has been stored in this family.
+    pub(crate) files: AtomicU32,
 }
 
 const HEADER_LEN: u64 = 8 * 1024;

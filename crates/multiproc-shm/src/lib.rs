@@ -34,6 +34,7 @@ mod deadlock;
 mod door;
 mod error;
 pub mod family;
+mod files;
 mod layout;
 mod ledger;
 mod lock;

@@ -23,6 +23,7 @@ use crate::alloc;
 use crate::arena::{self, Arena, Locked};
 use crate::bell::Bell;
 use crate::error::{CreateError, OpenError};
+use crate::files;
 use crate::layout::{GRANULE, heap_at};
 use crate::ledger;
 use crate::lock::RawLock;
@@ -380,6 +381,9 @@ impl Drop for Reference {
         if !self.has_lock_held_here() {
             alloc::release(self.arena, me, self.handle.offset);
         }
+        // Not under our lock: it may close files, which may take its time.
+        drop(held);
+        files::tell_of_freed();
     }
 }
 

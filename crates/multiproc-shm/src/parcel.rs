@@ -22,11 +22,14 @@ use serde::{Deserialize, Serialize};
 use crate::alloc;
 use crate::arena::Arena;
 use crate::error::{CreateError, OpenError};
+use crate::files;
 use crate::log::Transaction;
 use crate::object::{self, Handle, Kind, Object};
 
 /// `b"prcl"`
 const TAG: u32 = u32::from_le_bytes(*b"prcl");
+/// `b"prcf"`: a parcel with open files. The last of its handles is their bundle.
+const TAG_WITH_FILES: u32 = u32::from_le_bytes(*b"prcf");
 /// `b"outb"`
 const OUTBOX_TAG: u32 = u32::from_le_bytes(*b"outb");
 
@@ -50,16 +53,21 @@ const HANDLE: usize = size_of::<[u64; 3]>();
 ///
 /// # Errors
 ///
-/// [`CreateError::NoSpace`], or [`CreateError::Invalid`] if an attachment is no shared object;
-/// nothing is left behind.
+/// [`CreateError::NoSpace`], or [`CreateError::Invalid`] if an attachment is neither a shared object
+/// nor an open file; for open files also [`CreateError::Limit`] and [`CreateError::NoExchange`].
+/// Nothing is left behind.
 pub fn store(parcel: &Parcel) -> Result<Object, CreateError> {
-    let objects = parcel.attachments.iter().cloned().map(|attachment| {
+    let (others, bundle) = files::bundle(&parcel.attachments)?;
+    let objects = others.into_iter().map(|attachment| {
         Object::from_attachment(attachment).ok_or_else(|| {
-            CreateError::Invalid("only shared objects can travel in shared memory".into())
+            let text = "only shared objects and open files can travel in shared memory";
+            CreateError::Invalid(text.into())
         })
     });
-    let objects = objects.collect::<Result<Vec<_>, _>>()?;
-    let stored = lay_out(TAG, objects.len(), parcel.bytes.len())?;
+    let mut objects = objects.collect::<Result<Vec<_>, _>>()?;
+    let tag = bundle.as_ref().map_or(TAG, |_| TAG_WITH_FILES);
+    objects.extend(bundle);
+    let stored = lay_out(tag, objects.len(), parcel.bytes.len())?;
     // SAFETY: `lay_out` made the payload long enough for the handles and these bytes; the object is
     // new, so nobody else reads it yet; source and target do not overlap.
     unsafe {
@@ -143,22 +151,37 @@ fn shape(parcel: &Object) -> Result<(u64, usize, usize), OpenError> {
     Ok((handles, start as usize, bytes as usize))
 }
 
+/// Whether the parcel behind a handle carries open files, which are asked of another process.
+pub(crate) fn carries_files(parcel: Handle) -> bool {
+    parcel.tag == TAG_WITH_FILES
+}
+
 /// Calls `read` with the bytes in place and the attachments; the parcel stays as it is.
 ///
 /// # Errors
 ///
 /// [`OpenError::Incompatible`] for an object that is no parcel, [`OpenError::Corrupt`] for one that
-/// cannot be true.
+/// cannot be true; where it carries open files, [`OpenError::TooManyFiles`] and
+/// [`OpenError::NoExchange`]. The parcel stays as it is in any case.
 pub fn with_bytes<R>(
     parcel: &Object,
     read: impl FnOnce(&[u8], &[Attachment]) -> R,
 ) -> Result<R, OpenError> {
-    let parcel = parcel.clone().expect_tag(TAG, "a parcel")?;
+    let has_files = carries_files(parcel.handle());
+    let parcel = match has_files {
+        true => parcel.clone(),
+        false => parcel.clone().expect_tag(TAG, "a parcel")?,
+    };
     if parcel.kind() != Kind::Parcel {
         return Err(OpenError::Corrupt("what is tagged as a parcel is none"));
     }
     let (handles, start, len) = shape(&parcel)?;
-    let attachments = open_all(&parcel, handles)?;
+    let mut attachments = open_all(&parcel, handles)?;
+    if has_files {
+        let bundle = attachments.pop().and_then(Object::from_attachment);
+        let bundle = bundle.ok_or(OpenError::Corrupt("a parcel has lost its open files"))?;
+        attachments = files::unbundle(&bundle, attachments)?;
+    }
     // SAFETY: `shape` has checked that the range lies in the payload, which is mapped and backed
     // while `parcel` lives; the bytes of a stored parcel never change.
     let bytes = unsafe { std::slice::from_raw_parts(parcel.payload().add(start).as_ptr(), len) };

@@ -40,6 +40,7 @@ use crate::bell::Bell;
 use crate::error::{CreateError, OpenError};
 use crate::lock::{LockError, RawGuard, RawLock, Taken};
 use crate::object::{self, Handle, Kind, Object};
+use crate::parcel;
 
 pub(crate) use dying::{owned, take_back};
 
@@ -512,6 +513,32 @@ impl HeadGuard<'_> {
         let tail = self.ring.control().tail.cursor.load(Ordering::Acquire);
         side.seen.store(tail, Ordering::Relaxed);
         tail == head
+    }
+
+    /// The next frame's parcel, if it is one that carries open files; the frame stays. To be loaded
+    /// before it is taken, without this lock: the files are asked of another process, and may find no
+    /// room in this one. Then, if [`HeadGuard::position`] is as it was, it is taken by
+    /// [`HeadGuard::pop`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] if the parcel cannot be reached; the frame stays.
+    #[inline]
+    pub fn parcel_with_files(&mut self) -> Result<Option<Object>, OpenError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let found = read_frame(self.ring, Cursor::unpack(self.position()));
+        let reference = found.filter(|found| found.kind == REFERENCE);
+        let handle = reference.map(|found| read_reference(found.body));
+        match handle.filter(|&handle| parcel::carries_files(handle)) {
+            Some(handle) => match object::open(self.ring.object.arena(), handle) {
+                // The pop will say so, and go on.
+                Err(OpenError::NotFound) => Ok(None),
+                opened => opened.map(Some),
+            },
+            None => Ok(None),
+        }
     }
 
     /// Takes the next frame, if there is one; bytes are appended to `buffer`.

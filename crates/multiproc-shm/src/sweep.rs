@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use crate::alloc;
 use crate::arena::{self, Arena};
 use crate::error::CreateError;
+use crate::files;
 use crate::layout::heap_at;
 use crate::ledger;
 use crate::member::{self, MemberId, Phase};
@@ -168,7 +169,8 @@ pub(crate) fn sweep(arena: &'static Arena, id: MemberId) {
             let Some(object) = ledger::first_held(arena, id, from) else {
                 sleep::forget_threads(arena, id);
                 let _ = slot.advance(id, Phase::Dead, Phase::Free);
-                return alloc::drain(arena, locked);
+                alloc::drain(arena, locked);
+                return files::tell_of_death(arena);
             };
             alloc::release_locked(&locked, id, object);
             from = object;

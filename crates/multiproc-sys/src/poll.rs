@@ -20,6 +20,16 @@ pub fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool, Errno> {
     wait(&mut fds, deadline)
 }
 
+/// Waits until `fd` takes bytes, is closed at its other end, or `deadline` passes: then `false`.
+///
+/// # Errors
+///
+/// As [`readable`].
+pub fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool, Errno> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    wait(&mut fds, deadline)
+}
+
 /// Waits until one of `fds` is readable or closed at its other end; the indices of those that are,
 /// none if `deadline` passed.
 ///

@@ -3,17 +3,24 @@
 //! Packets keep their boundaries (`SOCK_SEQPACKET`), descriptors are closed on exec on both sides,
 //! no call raises `SIGPIPE`, and a call interrupted by a signal goes on.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::{mem, ptr};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, getsockopt,
-    recvmsg, sendmsg, socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, getsockopt, sendmsg, socketpair,
+    sockopt,
 };
 
-/// The most descriptors one packet carries here. The kernel's own limit is 253.
-pub const MOST_DESCRIPTORS: usize = 16;
+use crate::clock::Deadline;
+use crate::poll;
+
+/// The most descriptors one packet carries: the kernel's limit.
+pub const MOST_DESCRIPTORS: usize = 253;
+
+/// Words that hold the control message of so many descriptors, with room to spare.
+const CONTROL: usize = (MOST_DESCRIPTORS * size_of::<RawFd>()).div_ceil(8) + 8;
 
 /// One end of a pair.
 #[derive(Debug)]
@@ -72,8 +79,49 @@ impl Socket {
     /// # Errors
     ///
     /// `EPIPE` or `ECONNRESET` when the other end is closed, `EMSGSIZE` for a packet larger than the
-    /// buffer, `EBADF`, `ETOOMANYREFS` for the descriptors.
+    /// buffer, `EINVAL` for more than [`MOST_DESCRIPTORS`], `EBADF`, `ETOOMANYREFS` for the
+    /// descriptors.
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        self.send_with(bytes, fds, MsgFlags::empty())
+    }
+
+    /// As [`Socket::send`], and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::send`], and `EAGAIN` while the other end's buffer is full.
+    pub fn try_send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        self.send_with(bytes, fds, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// As [`Socket::send`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::send`], and `ETIMEDOUT` if the other end's buffer stays full.
+    pub fn send_deadline(
+        &self,
+        bytes: &[u8],
+        fds: &[BorrowedFd<'_>],
+        deadline: Deadline,
+    ) -> Result<(), Errno> {
+        loop {
+            match self.try_send(bytes, fds) {
+                Err(Errno::EAGAIN) if !poll::writable(self.as_fd(), deadline)? => {
+                    return Err(Errno::ETIMEDOUT);
+                }
+                Err(Errno::EAGAIN) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn send_with(
+        &self,
+        bytes: &[u8],
+        fds: &[BorrowedFd<'_>],
+        flags: MsgFlags,
+    ) -> Result<(), Errno> {
         let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let control = if raw.is_empty() { &[][..] } else { &rights };
@@ -82,7 +130,7 @@ impl Socket {
                 self.0.as_raw_fd(),
                 &[IoSlice::new(bytes)],
                 control,
-                MsgFlags::MSG_NOSIGNAL,
+                flags | MsgFlags::MSG_NOSIGNAL,
                 None,
             );
             match sent {
@@ -99,41 +147,120 @@ impl Socket {
     ///
     /// `ENOMEM`, `ENOBUFS`.
     pub fn recv(&self, buffer: &mut [u8]) -> Result<Received, Errno> {
-        let mut control = nix::cmsg_space!([std::os::fd::RawFd; MOST_DESCRIPTORS]);
-        let mut parts = [IoSliceMut::new(buffer)];
-        let message = loop {
-            let got = recvmsg::<()>(
-                self.0.as_raw_fd(),
-                &mut parts,
-                Some(&mut control),
-                MsgFlags::MSG_CMSG_CLOEXEC,
-            );
-            match got {
-                // Said once, and before the packets that wait: the other end was closed with some of
-                // ours unread.
-                Err(Errno::EINTR | Errno::ECONNRESET) => {}
-                answer => break answer?,
-            }
-        };
-        let mut fds = Vec::new();
-        for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(raw) = part {
-                // SAFETY: the kernel has just installed these descriptors for us, and nobody else
-                // knows them yet, so each has exactly one owner from here on.
-                fds.extend(
-                    raw.into_iter()
-                        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-                );
+        self.recv_with(buffer, MsgFlags::empty())
+    }
+
+    /// As [`Socket::recv`], and does not wait: `None` if there is no packet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::recv`].
+    pub fn try_recv(&self, buffer: &mut [u8]) -> Result<Option<Received>, Errno> {
+        match self.recv_with(buffer, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    /// As [`Socket::recv`], until `deadline`: then `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::recv`].
+    pub fn recv_deadline(
+        &self,
+        buffer: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<Option<Received>, Errno> {
+        loop {
+            let got = self.try_recv(buffer)?;
+            if got.is_some() || !poll::readable(self.as_fd(), deadline)? {
+                return Ok(got);
             }
         }
+    }
+
+    /// A copy of the packet that is next, with descriptors of its own; the packet stays. Any number
+    /// of processes may peek at once. `None` if there is no packet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::recv`].
+    pub fn peek(&self, buffer: &mut [u8]) -> Result<Option<Received>, Errno> {
+        match self.recv_with(buffer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK) {
+            Err(Errno::EAGAIN) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    fn recv_with(&self, buffer: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
+        loop {
+            match self.recv_once(buffer, flags) {
+                // ECONNRESET is said once, and before the packets that wait: the other end was
+                // closed with some of ours unread.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// One call of `recvmsg`. Not by `nix`, which keeps the descriptors of a packet to itself, open,
+    /// where there was no room for all of them.
+    fn recv_once(&self, buffer: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
+        let mut control = [0_u64; CONTROL];
+        let mut part = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        // SAFETY: a `msghdr` is integers and pointers, for which zero is a valid value.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        let flags = (flags | MsgFlags::MSG_CMSG_CLOEXEC).bits();
+        // SAFETY: `message` points to one buffer and to control words, both writable, of the lengths
+        // it says and alive for the call.
+        let len = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, flags) };
+        let len = Errno::result(len)?;
+        let lost = libc::MSG_TRUNC | libc::MSG_CTRUNC;
         Ok(Received {
-            len: message.bytes,
-            fds,
-            truncated: message
-                .flags
-                .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC),
+            len: len.cast_unsigned(),
+            // SAFETY: the kernel has just filled `message`, and its control words are alive.
+            fds: unsafe { take_descriptors(&message) },
+            truncated: message.msg_flags & lost != 0,
         })
     }
+}
+
+/// The descriptors that came with a message.
+///
+/// # Safety
+///
+/// `message` was filled by `recvmsg`, its control words are unchanged, and nobody else has taken the
+/// descriptors.
+unsafe fn take_descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut fds = Vec::new();
+    // SAFETY: the control words are those that the kernel wrote, with their length.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: null, or the address of a header inside the control words, aligned for one.
+    while let Some(header) = unsafe { next.as_ref() } {
+        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: takes any length.
+            let before = unsafe { libc::CMSG_LEN(0) } as usize;
+            let count = (header.cmsg_len - before) / size_of::<RawFd>();
+            // SAFETY: the data follows its header.
+            let data = unsafe { libc::CMSG_DATA(ptr::from_ref(header)) }.cast::<RawFd>();
+            fds.extend((0..count).map(|index| {
+                // SAFETY: the header's length says that there are that many numbers, and the
+                // kernel has installed each as a descriptor that nobody else knows yet.
+                unsafe { OwnedFd::from_raw_fd(data.add(index).read_unaligned()) }
+            }));
+        }
+        // SAFETY: as for the first; `header` is one of them.
+        next = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+    fds
 }
 
 /// The process that made the pair of packet sockets `fd` is an end of.
@@ -218,6 +345,35 @@ mod tests {
         let mut buffer = [0; 16];
         assert_eq!(here.recv(&mut buffer).expect("received").len, 10);
         assert!(here.recv(&mut buffer).expect("the end").is_end());
+    }
+
+    #[test]
+    fn a_packet_can_be_looked_at_any_number_of_times() {
+        let (here, there) = pair().expect("a pair");
+        let (_reader, writer) = std::io::pipe().expect("a pipe");
+        assert!(there.peek(&mut [0; 8]).expect("no packet").is_none());
+        let many = vec![writer.as_fd(); MOST_DESCRIPTORS];
+        here.send(b"many", &many).expect("sent");
+        drop(here);
+        for _ in 0..3 {
+            let mut buffer = [0; 8];
+            let got = there.peek(&mut buffer).expect("peeked").expect("a packet");
+            assert_eq!((got.len, got.fds.len(), got.truncated), (4, 253, false));
+        }
+        let too_many = vec![writer.as_fd(); MOST_DESCRIPTORS + 1];
+        let (here, _there) = pair().expect("a pair");
+        assert_eq!(here.send(b"x", &too_many), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn waiting_for_a_packet_or_for_room_ends_at_the_deadline() {
+        let (here, there) = pair().expect("a pair");
+        let soon = Deadline::after(std::time::Duration::from_millis(3));
+        let none = there.recv_deadline(&mut [0; 8], soon).expect("no packet");
+        assert!(none.is_none() && soon.has_passed());
+        while here.try_send(&[0; 1024], &[]) != Err(Errno::EAGAIN) {}
+        let late = here.send_deadline(b"x", &[], Deadline::NOW);
+        assert_eq!(late, Err(Errno::ETIMEDOUT));
     }
 
     #[test]

@@ -162,6 +162,29 @@ pub fn decode<T: DeserializeOwned + 'static>(
         return Ok(value);
     }
     let _scope = scope::Decoding::open(attachments);
+    read_value(bytes)
+}
+
+/// [`decode`] for a parcel that is read this once: an open file in it needs no second descriptor.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_once<T: DeserializeOwned + 'static>(
+    bytes: &[u8],
+    attachments: Vec<Attachment>,
+) -> Result<T, DecodeError> {
+    if is_raw::<T>()
+        && let Ok(value) = from_raw_bytes(bytes.to_vec())
+    {
+        return Ok(value);
+    }
+    let _scope = scope::Decoding::open_once(attachments);
+    read_value(bytes)
+}
+
+#[inline]
+fn read_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut reader = read::Reader::new(bytes);
     let value =
         T::deserialize(&mut reader).map_err(|fault| DecodeError::new(type_name::<T>(), fault))?;

@@ -18,6 +18,6 @@ pub mod task;
 pub use bytes::Bytes;
 pub use error::{DecodeError, EncodeError, FunctionError, NotTravelling, RunError};
 pub use failure::TaskFailure;
-pub use fd::Fd;
+pub use fd::{Fd, OpenFile};
 pub use function::{Function, Pointer};
 pub use parcel::{Attachment, Parcel};

@@ -136,5 +136,5 @@ pub use multiproc_queue::{GetError, Iter, PutError, Queue};
 pub use multiproc_shm::{CreateError, OpenError};
 pub use multiproc_sync::*;
 pub use multiproc_wire::{
-    Bytes, DecodeError, EncodeError, FunctionError, NotTravelling, TaskFailure,
+    Bytes, DecodeError, EncodeError, Fd, FunctionError, NotTravelling, TaskFailure,
 };

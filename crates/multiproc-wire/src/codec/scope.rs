@@ -10,6 +10,7 @@
 //! decoding about 20 ns shorter than a list inside the scope does.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use crate::error::NotTravelling;
 use crate::parcel::{Attachment, Parcel};
@@ -24,6 +25,8 @@ enum Scope {
     Encoding(List),
     /// Attachments that came with the parcel being read.
     Decoding(List),
+    /// The same, of a parcel that is read this once: each is handed out, and gone from here.
+    DecodingOnce(List),
 }
 
 /// No attachments, or some.
@@ -48,6 +51,11 @@ impl List {
 
     fn get(&self, index: u32) -> Option<&Attachment> {
         self.0.as_ref()?.0.get(index as usize)
+    }
+
+    fn take(&mut self, index: u32) -> Option<Attachment> {
+        let slot = self.0.as_mut()?.0.get_mut(index as usize)?;
+        Some(std::mem::replace(slot, Arc::new(())))
     }
 
     fn push(&mut self, attachment: Attachment) -> Result<u32, NotTravelling> {
@@ -161,6 +169,15 @@ impl Decoding {
     }
 }
 
+impl Decoding {
+    #[inline]
+    pub(super) fn open_once(attachments: Vec<Attachment>) -> Decoding {
+        Decoding {
+            former: enter(Scope::DecodingOnce(List::new(attachments))),
+        }
+    }
+}
+
 impl Drop for Decoding {
     #[inline]
     fn drop(&mut self) {
@@ -184,8 +201,8 @@ pub fn attach(attachment: Attachment) -> Result<u32, NotTravelling> {
     })
 }
 
-/// The attachment at `index` of the parcel being read on this thread. It may be asked for more than
-/// once.
+/// The attachment at `index` of the parcel being read on this thread. Ask for it once: in a parcel
+/// that is read only once it is handed out, and something else is in its place then.
 ///
 /// # Errors
 ///
@@ -197,6 +214,7 @@ pub fn attached(index: u32) -> Result<Attachment, NotTravelling> {
             .get(index)
             .cloned()
             .ok_or(NotTravelling::NoSuchAttachment),
+        Scope::DecodingOnce(list) => list.take(index).ok_or(NotTravelling::NoSuchAttachment),
         _ => Err(NotTravelling::OutsideChannel),
     })
 }
