@@ -4,7 +4,7 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use crate::bell::Bell;
-use crate::door::{AtomicU64, Deadline, Ordering};
+use crate::door::{AtomicU64, Deadline, Ordering, fence};
 use crate::lock::RawLock;
 use crate::mortal::{self, check, for_ever, live};
 use crate::sleep::Sleeper;
@@ -87,6 +87,44 @@ impl Queue {
             }
         }
     }
+}
+
+impl Queue {
+    /// As somebody who waits for several things: returns when there is an item, and leaves it.
+    fn watch(&self) {
+        let empty = || self.tail.load(Ordering::Acquire) == self.head.load(Ordering::Acquire);
+        while empty() {
+            let (word, mark) = self.items.watched();
+            let armed = word.fetch_or(mark, Ordering::SeqCst) | mark;
+            fence(Ordering::SeqCst);
+            if empty() {
+                let _woken = Sleeper::new(Deadline::NEVER).on(word, armed);
+            }
+        }
+    }
+}
+
+/// Room for one: the second put ends only if the first item was taken, so a wake kept by who takes
+/// nothing would leave all of them asleep.
+#[test]
+fn who_waits_for_several_keeps_no_wake_from_who_takes() {
+    check("queue, one waits for several and may die", |last| {
+        for_ever(Queue::default(), |queue| {
+            let mortal = thread::spawn(move || live(1, last, || queue.watch()));
+            let taker = thread::spawn(move || {
+                let mut got = 0;
+                live(2, None, || got = queue.get());
+                got
+            });
+            live(3, None, || {
+                queue.put(1);
+                queue.put(2);
+            });
+            let lived = mortal.join().expect("no panic");
+            assert_eq!(taker.join().expect("no panic"), 1);
+            lived
+        })
+    });
 }
 
 #[test]

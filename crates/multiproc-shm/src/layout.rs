@@ -68,7 +68,8 @@ pub(crate) struct Header {
     pub(crate) chunk: [AtomicU64; CLASSES],
     pub(crate) chunk_end: [AtomicU64; CLASSES],
     pub(crate) log: Log,
-    /// Counts deaths, so that a sleeper may tell that something happened.
+    /// Counts deaths; it wraps. Who sleeps on several words sleeps on this one, too. Moved, and its
+    /// sleepers woken, by whoever buries a member; killed in between, its own death does it.
     pub(crate) deaths: AtomicU32,
     /// Not 0 once a parcel with open files has been stored in this family.
     pub(crate) files: AtomicU32,

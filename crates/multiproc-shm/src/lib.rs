@@ -11,7 +11,7 @@
 //! - [`Object`]: a counted reference to shared memory; clone it, send it, drop it.
 //! - [`parcel`]: a value with its references, stored in the arena; [`Outbox`] holds one.
 //! - [`RawLock`], [`Bell`], [`Sleeper`]: waiting, with a bound, for something another process does.
-//! - [`Waitable`]: one of several things to wait for.
+//! - [`Waitable`]: one of several things to wait for; [`Call`], [`Watch`]: beside descriptors.
 //! - [`Ring`]: frames in order, from many producers to many consumers.
 //! - [`family`]: who is a member, and what happens when one dies.
 //!
@@ -32,6 +32,7 @@ mod arena;
 mod bell;
 mod deadlock;
 mod door;
+mod doorbell;
 mod error;
 pub mod family;
 mod files;
@@ -48,10 +49,12 @@ mod sweep;
 #[doc(hidden)]
 pub mod testing;
 pub mod waitable;
+mod watch;
 
 pub use alloc::Usage;
 pub use bell::Bell;
 pub use deadlock::{DeadlockLink, take_cycle};
+pub use doorbell::Call;
 pub use error::{CreateError, OpenError};
 pub use lock::{LockError, RawGuard, RawLock, Taken, spin_limit};
 pub use member::MemberId;
@@ -60,6 +63,7 @@ pub use parcel::Outbox;
 pub use ring::{Frame, HeadGuard, PushError, Ring, TailGuard};
 pub use sleep::Sleeper;
 pub use waitable::{Sources, Waitable};
+pub use watch::Watch;
 
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

@@ -5,6 +5,9 @@
 //! published words, and every sleep is bounded: 100 ms at first, doubling to 2 s, then the caller
 //! looks at its condition again.
 //!
+//! Who sleeps on several words needs no slot: one of them is the family's count of deaths, read before
+//! the last look.
+//!
 //! # The thread slot
 //!
 //! | word | meaning | who writes |
@@ -14,16 +17,18 @@
 //! | `tid`, `edge`, `turn` | which lock it waits for: see `deadlock` | the thread |
 
 use std::cell::Cell;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::{self, Woken};
-use multiproc_sys::robust;
+use multiproc_sys::{Errno, poll, robust};
 
 use crate::arena::{self, Arena};
 use crate::layout::{PAGE, THREADS, THREADS_AT};
 use crate::member::{self, MemberId};
+use crate::waitable::Armed;
 
 const FIRST_CHECK: Duration = Duration::from_millis(100);
 const LAST_CHECK: Duration = Duration::from_secs(2);
@@ -66,16 +71,50 @@ impl Sleeper {
     ///
     /// Any member's death ends the sleep of a word in the arena; at the latest the next check does.
     pub fn on(&mut self, word: &AtomicU32, expected: u32) -> Woken {
-        let until = self.deadline.earlier(Deadline::after(self.check));
         let published = publish(word);
-        let woken = futex::wait(word, expected, until);
+        let woken = futex::wait(word, expected, self.next_look());
         if let Some(slot) = published {
             slot.word.store(0, Ordering::Release);
         }
+        self.slept(woken, published.is_some())
+    }
+
+    /// Sleeps while each word holds its value: what [`Sources::arm`](crate::Sources::arm) gave, which
+    /// has the family's count of deaths among them.
+    ///
+    /// # Panics
+    ///
+    /// As [`futex::wait_any`].
+    pub fn on_any(&mut self, armed: &[Armed<'_>]) -> Woken {
+        let woken = futex::wait_any(armed, self.next_look());
+        self.slept(woken, true)
+    }
+
+    /// Sleeps until one of `fds` is readable, beside words that somebody else sleeps on.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll::any_readable`].
+    pub fn until_readable(&mut self, fds: &[BorrowedFd<'_>]) -> Result<Woken, Errno> {
+        let readable = poll::any_readable(fds, self.next_look())?;
+        let woken = if readable.is_empty() {
+            Woken::TimedOut
+        } else {
+            Woken::Woken
+        };
+        Ok(self.slept(woken, true))
+    }
+
+    fn next_look(&self) -> Deadline {
+        self.deadline.earlier(Deadline::after(self.check))
+    }
+
+    /// What a sleep was for the caller. `told`: a death would have ended it.
+    fn slept(&mut self, woken: Woken, told: bool) -> Woken {
         match woken {
             Woken::TimedOut if self.deadline.has_passed() => Woken::TimedOut,
             Woken::TimedOut => {
-                if published.is_some() {
+                if told {
                     self.check = (self.check * 2).min(LAST_CHECK);
                 }
                 Woken::Woken

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::robust::Refusal;
-use multiproc_sys::{forkmark, liveness};
+use multiproc_sys::{forkmark, futex, liveness};
 use parking_lot::Mutex;
 
 use crate::alloc;
@@ -139,7 +139,9 @@ pub(crate) fn bury(arena: &'static Arena, id: MemberId) -> bool {
 
 /// Wakes everybody who sleeps: the dead may have taken a wake along.
 fn mourn(arena: &'static Arena) {
-    arena.header().deaths.fetch_add(1, Ordering::Relaxed);
+    let deaths = &arena.header().deaths;
+    deaths.fetch_add(1, Ordering::SeqCst);
+    futex::wake_all(deaths);
     sleep::wake_published(arena);
 }
 

@@ -22,6 +22,7 @@ use multiproc_sys::clock::Deadline;
 use multiproc_sys::poll;
 use multiproc_wire::Fd;
 
+use crate::arena;
 use crate::bell::Bell;
 
 /// What can be waited for together with others: everything of this library that becomes ready, and
@@ -105,13 +106,17 @@ impl<'a> Sources<'a> {
         });
     }
 
-    /// Marks all words. Look at the things *after* it.
+    /// Marks all words. Look at the things *after* it. One more is among them: the family's count of
+    /// deaths, as a death may make something ready, or take a wake along.
     #[must_use = "the values are what to sleep on"]
     pub fn arm(&self) -> Vec<Armed<'a>> {
+        let deaths = arena::existing().map(|arena| &arena.header().deaths);
+        let deaths = deaths.map(|word| (word, word.load(Ordering::SeqCst)));
         let mark = |&(word, mark): &(&'a AtomicU32, u32)| {
             (word, word.fetch_or(mark, Ordering::SeqCst) | mark)
         };
-        let armed = self.words.iter().map(mark).collect();
+        let armed = deaths.into_iter().chain(self.words.iter().map(mark));
+        let armed = armed.collect();
         // SYNC POINT bell (and event): either the ringer sees the mark, or the caller's next look
         // sees the change.
         fence(Ordering::SeqCst);
@@ -237,8 +242,8 @@ mod tests {
         let sources = Sources::of(&things);
         let armed = sources.arm();
         let stands = |(word, value): &Armed<'_>| word.load(Ordering::Acquire) == *value;
-        assert!(armed.len() == 2 && armed.iter().all(stands));
+        assert!(armed.len() == 3 && armed.iter().all(stands));
         flag.set(1);
-        assert!(!armed.iter().any(stands));
+        assert!(!armed[1..].iter().any(stands));
     }
 }

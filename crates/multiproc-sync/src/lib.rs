@@ -28,6 +28,9 @@
 //! | [`Array`] | the same, many of them |
 //! | [`RawValue`], [`RawArray`] | small plain values without a lock |
 //!
+//! [`wait`] waits for the first of several things, whatever they are: events, semaphores, queues,
+//! connections, processes, and any open file or socket as [`Fd`].
+//!
 //! # Sharing
 //!
 //! All of them are `Clone + Send + Sync`, and serde values: a clone, and what arrives in another
@@ -69,12 +72,13 @@ mod rlock;
 mod rwlock;
 mod semaphore;
 mod value;
+mod wait;
 
 pub use array::{Array, ArrayGuard};
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use bytemuck::{CheckedBitPattern, NoUninit};
 pub use condition::{Condition, ConditionGuard};
-pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError};
+pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError, WaitError};
 pub use event::Event;
 pub use lock::{Guard, Lock, OwnedGuard};
 pub use multiproc_shm::{CreateError, DeadlockLink, OpenError, Waitable};
@@ -87,6 +91,7 @@ pub use rlock::{OwnedRLockGuard, RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, Semaphore};
 pub use value::{Value, ValueGuard};
+pub use wait::{try_wait, wait, wait_deadline};
 
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

@@ -126,6 +126,13 @@ impl Watch {
     }
 }
 
+/// Readable while something in the set is.
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
+}
+
 /// A descriptor that becomes readable when it is rung, for waking a thread out of [`Watch::wait`].
 #[derive(Debug)]
 pub struct Bell(EventFd);

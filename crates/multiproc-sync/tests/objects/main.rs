@@ -11,3 +11,4 @@ mod event;
 mod owned;
 mod rwlock;
 mod semaphore;
+mod wait;

@@ -1,0 +1,164 @@
+//! Waiting for the first of many: the verb, and the choice of how to sleep.
+//!
+//! | things | sleep |
+//! |---|---|
+//! | descriptors only | `poll` |
+//! | words, and descriptors that a death makes readable | on the words, in this thread; a death moves one of them |
+//! | words and other descriptors, or more words than one sleep takes | `poll`, beside a bell that the doorbell's thread rings when a word has changed |
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use multiproc_shm::{Call, Sleeper, Sources, Waitable, spin_limit};
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::futex::{MOST_WORDS, Woken};
+use multiproc_sys::poll;
+
+use crate::error::WaitError;
+
+/// More things than this are not looked at in a spin.
+const FEW: usize = 4;
+
+/// Waits until at least one of `things` is ready, and says which are: their indices, in order. With a
+/// timeout, at most so long; then the answer is empty.
+///
+/// Anything of this library that becomes ready can be waited for, and any open file or socket as
+/// [`Fd`](crate::Fd). Nothing is taken: what is ready stays so until somebody takes it, and if that is
+/// somebody else, the verb that takes it may wait; use its `try_` form where others take, too.
+///
+/// Without things the answer is empty, and given at once.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use multiproc_sync::{Event, Fd, Semaphore, wait};
+///
+/// let (stop, seats) = (Event::new()?, Semaphore::new(0)?);
+/// let listener = Fd(std::net::TcpListener::bind("127.0.0.1:0")?);
+/// assert!(wait(&[&stop, &seats, &listener], Duration::from_millis(1))?.is_empty());
+///
+/// seats.release()?;
+/// assert_eq!(wait(&[&stop, &seats, &listener], None)?, [1]);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`WaitError`], never because of a deadline.
+///
+/// # If a process dies
+///
+/// A [`Waitable`] that its death makes ready is: a process, a semaphore whose permit comes back. A
+/// process that dies while it waits has taken nothing.
+///
+/// # Differences from Python
+///
+/// The indices come back, and in the order of the list. It waits for queues, events and semaphores,
+/// too.
+///
+/// # Platform notes
+///
+/// Before Linux 5.16 a thread cannot sleep on several words of memory: it looks every 5 ms instead.
+pub fn wait(
+    things: &[&dyn Waitable],
+    timeout: impl Into<Option<Duration>>,
+) -> Result<Vec<usize>, WaitError> {
+    let deadline = timeout.into().map_or(Deadline::NEVER, Deadline::after);
+    wait_until(things, deadline)
+}
+
+/// Which of `things` are ready now.
+///
+/// # Errors
+///
+/// As [`wait`].
+pub fn try_wait(things: &[&dyn Waitable]) -> Result<Vec<usize>, WaitError> {
+    wait_until(things, Deadline::NOW)
+}
+
+/// As [`wait`], until `deadline`.
+///
+/// # Errors
+///
+/// As [`wait`].
+pub fn wait_deadline(things: &[&dyn Waitable], deadline: Instant) -> Result<Vec<usize>, WaitError> {
+    wait_until(things, Deadline::at(deadline))
+}
+
+fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result<Vec<usize>, WaitError> {
+    let waiting = Waiting {
+        things,
+        sources: Sources::of(things),
+        deadline,
+    };
+    let ready = waiting.ready()?;
+    if !ready.is_empty() || things.is_empty() || deadline.has_passed() {
+        return Ok(ready);
+    }
+    let words = waiting.sources.words();
+    if words > 0 && !waiting.sources.must_poll() && words < MOST_WORDS {
+        waiting.on_words()
+    } else {
+        waiting.on_descriptors()
+    }
+}
+
+struct Waiting<'a> {
+    things: &'a [&'a dyn Waitable],
+    sources: Sources<'a>,
+    deadline: Deadline,
+}
+
+impl Waiting<'_> {
+    fn ready(&self) -> Result<Vec<usize>, WaitError> {
+        self.sources.ready(self.things).map_err(WaitError::of_poll)
+    }
+
+    fn on_words(&self) -> Result<Vec<usize>, WaitError> {
+        let mut spins = if self.things.len() > FEW {
+            0
+        } else {
+            spin_limit()
+        };
+        while spins > 0 && !self.things.iter().any(|thing| thing.is_ready()) {
+            spins -= 1;
+            std::hint::spin_loop();
+        }
+        let mut sleeper = Sleeper::new(self.deadline);
+        loop {
+            let armed = self.sources.arm();
+            // SYNC POINT bell, event: a change this look does not see ends the sleep.
+            let ready = self.ready()?;
+            if !ready.is_empty() {
+                return Ok(ready);
+            }
+            if sleeper.on_any(&armed) == Woken::TimedOut {
+                return self.ready();
+            }
+        }
+    }
+
+    fn on_descriptors(&self) -> Result<Vec<usize>, WaitError> {
+        let bell = Arc::new(poll::Bell::new().map_err(WaitError::of_poll)?);
+        let fds: Vec<_> = self.sources.fds().chain([bell.as_fd()]).collect();
+        let mut sleeper = Sleeper::new(self.deadline);
+        loop {
+            let armed = self.sources.arm();
+            // SYNC POINT bell, event: a change this look does not see rings the bell.
+            let ready = self.ready()?;
+            if !ready.is_empty() {
+                return Ok(ready);
+            }
+            let _call = match self.sources.words() {
+                0 => None,
+                _ => Some(Call::when_changed(&armed, &bell)?),
+            };
+            let woken = sleeper.until_readable(&fds).map_err(WaitError::of_poll)?;
+            bell.silence();
+            if woken == Woken::TimedOut {
+                return self.ready();
+            }
+        }
+    }
+}
