@@ -14,6 +14,7 @@
 //! | `start` | `ours`, `raw-fork` | `reps`, `ballast` (MiB touched in the parent) | `start_join_p50`, `_p99` (ns) |
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
 //! | `oneway` | `ours`, `crossbeam` (threads) | `size`, `producers`, `consumers`, `ms`, `split` (1: each side its CPU) | `msgs_per_s`, `mib_per_s` |
+//! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |
 //! | `pool-trivial` | `ours` | `tasks`, `workers` | `seconds`, `us_per_task` |
 //!
 //! The second form runs ours and the rival in turn (A B, B A, ..), each in a fresh process, and
@@ -27,6 +28,7 @@ mod pool;
 mod raw;
 mod report;
 mod start;
+mod wake;
 
 use args::Args;
 
@@ -40,6 +42,7 @@ fn main() -> Outcome {
         "start" => start::run(&args),
         "lock" => lock::run(&args),
         "oneway" => oneway::run(&args),
+        "wake" => wake::run(&args),
         "pool-trivial" => pool::run(&args),
         _ => args.unsupported("no such bench"),
     }

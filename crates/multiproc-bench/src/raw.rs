@@ -1,6 +1,7 @@
 //! What the rivals need of the kernel, without a library above it.
 
 use std::io;
+use std::sync::atomic::AtomicU32;
 
 /// Forks a child that ends at once, and waits for it.
 pub(crate) fn fork_and_wait() -> io::Result<()> {
@@ -61,4 +62,26 @@ pub(crate) fn pin(cpu: Option<usize>) {
     // SAFETY: the set is read during the call, in the size that is given.
     let refused = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
     assert_eq!(refused, 0, "no CPU {cpu}: {}", io::Error::last_os_error());
+}
+
+/// Sleeps while `word` holds `expected`.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+    let no_timeout = std::ptr::null::<libc::timespec>();
+    let address = word.as_ptr();
+    // SAFETY: the word is valid for the whole call (a reference), and there is no timeout to read.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            address,
+            libc::FUTEX_WAIT,
+            expected,
+            no_timeout,
+        )
+    };
+}
+
+/// Wakes one who sleeps on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the kernel uses the address only, which a reference keeps valid.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }

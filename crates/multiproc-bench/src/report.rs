@@ -25,7 +25,7 @@ enum Target {
     AtLeast(f64),
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 12] = [
     start("start + join, idle parent", &["start", "--reps", "300"]),
     start(
         "start + join, 2 GiB touched",
@@ -40,6 +40,9 @@ const CASES: [Case; 9] = [
         scale: 1.0,
         target: Target::AtMost(1.8),
     },
+    wake("event, round trip", &["wake"], 1.2),
+    wake("wait for one of two events", &["wake", "--by", "1"], 1.2),
+    wake("wait for event or descriptor", &["wake", "--by", "2"], 2.5),
     queue("queue 64 B, 1 to 1", &["oneway", "--size", "64"]),
     queue(
         "queue 64 B, 1 to 1, split",
@@ -79,6 +82,18 @@ const fn start(title: &'static str, call: &'static [&'static str]) -> Case {
         unit: "us",
         scale: 1e3,
         target: Target::AtMost(1.5),
+    }
+}
+
+const fn wake(title: &'static str, call: &'static [&'static str], most: f64) -> Case {
+    Case {
+        title,
+        call,
+        rival: "futex",
+        metric: "round_trip_p50",
+        unit: "us",
+        scale: 1e3,
+        target: Target::AtMost(most),
     }
 }
 

@@ -115,6 +115,9 @@
 //! # }
 //! ```
 //!
+//! Whoever has to look after several things calls [`wait`]: it says which queues, events and
+//! processes are ready, and which sockets.
+//!
 //! # Limits
 //!
 //! Linux, kernel 5.11 or later. A function must be part of the program itself, not of a shared
