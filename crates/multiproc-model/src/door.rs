@@ -1,13 +1,27 @@
-//! The model's door: atomics, futex, robust word and deadline as the checker wants them.
+//! The model's door, for the files of `multiproc-shm` and of `multiproc-sync`: atomics, futex, robust
+//! word and deadline as the checker wants them.
 
 pub(crate) use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crate::mortal::step;
+use crate::mortal::{self, step};
 
+pub(crate) use crate::bell::Bell;
+pub(crate) use crate::deadlock::{DeadlockLink, take_cycle};
+pub(crate) use crate::family::{self, MemberId};
+pub(crate) use crate::lock::{LockError, RawGuard, RawLock, spin_limit};
+pub(crate) use crate::object::{CreateError, Kind, Object};
+pub(crate) use crate::sleep::Sleeper;
+pub(crate) use futex::Woken;
 pub(crate) use loom::sync::atomic::fence;
 
 /// Nothing: the checker keeps each thread's order, which is what the kernel sees of a dead one.
 pub(crate) fn compiler_fence(_order: Ordering) {}
+
+/// The checker takes sequentially consistent accesses for releases and acquires, but knows the fence.
+pub(crate) fn between_consistent_accesses() {
+    fence(Ordering::SeqCst);
+}
 
 /// One, so that nobody spins: a look more is no other behaviour.
 pub(crate) fn processors() -> usize {
@@ -52,6 +66,24 @@ macro_rules! atomic {
                 }
             }
 
+            pub(crate) fn fetch_update(
+                &self,
+                set: Ordering,
+                fetch: Ordering,
+                mut next: impl FnMut($of) -> Option<$of>,
+            ) -> Result<$of, $of> {
+                let mut now = self.load(fetch);
+                while let Some(wanted) = next(now) {
+                    match self.compare_exchange(now, wanted, set, fetch) {
+                        Ok(before) => return Ok(before),
+                        // The dead see nothing, and must not look for ever.
+                        Err(_) if mortal::is_dead() => break,
+                        Err(seen) => now = seen,
+                    }
+                }
+                Err(now)
+            }
+
             pub(crate) fn fetch_add(&self, value: $of, order: Ordering) -> $of {
                 if step() {
                     self.0.fetch_add(value, order)
@@ -80,19 +112,32 @@ macro_rules! atomic {
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 
-/// There is no time: all waits are for ever, and end early where the family is told of a death.
+/// There is no time: a wait is for ever, or not at all. Those for ever end early where the family is
+/// told of a death.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline;
+pub(crate) enum Deadline {
+    Now,
+    Never,
+}
 
 impl Deadline {
-    pub(crate) const NEVER: Deadline = Deadline;
+    pub(crate) const NOW: Deadline = Deadline::Now;
+    pub(crate) const NEVER: Deadline = Deadline::Never;
+
+    pub(crate) fn after(_timeout: Duration) -> Deadline {
+        Deadline::Never
+    }
+
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        self.has_passed().then_some(Duration::ZERO)
+    }
 
     pub(crate) fn has_passed(self) -> bool {
-        false
+        matches!(self, Deadline::Now)
     }
 
     pub(crate) fn is_never(self) -> bool {
-        true
+        !self.has_passed()
     }
 }
 

@@ -6,15 +6,26 @@
 //! | how a lock is waited for, and who is told of a death | `multiproc-shm`'s `lock.rs`, as it is |
 //! | bell | `multiproc-shm`'s `bell.rs`, as it is |
 //! | redo log | `multiproc-shm`'s `log.rs`, as it is |
+//! | holders, copies, sequence, event, once, semaphore, gate for readers and writers, barrier | `multiproc-sync`'s `raw/*.rs`, as they are |
 //! | robust word | a model with the same steps (`door.rs`): the file itself is about the kernel's list, and is covered by the kill at every instruction |
 //! | put, get, cursors | a model of `multiproc-queue`'s PROTOCOL.md over the above (`queue_tests.rs`) |
 //!
-//! The futex, the kernel's walk at a death and time are models, too: see `door.rs`. `ci/model.sh` runs
-//! it; the checker explores up to two preemptions, with `CHAOS=n` three.
+//! The futex, the kernel's walk at a death, who is alive and time are models, too: see `door.rs` and
+//! `family.rs`. `ci/model.sh` runs it; the checker explores up to two preemptions, with `CHAOS=n`
+//! three.
 
-#[cfg(all(test, multiproc_model))]
+#![cfg(all(test, multiproc_model))]
+
+// ---------------------------------------------------------------- the world of the models
 mod arena;
-#[cfg(all(test, multiproc_model))]
+mod deadlock;
+mod door;
+mod family;
+mod mortal;
+mod object;
+mod sleep;
+
+// ---------------------------------------------------------------- the code of the other crates
 #[path = "../../multiproc-shm/src/bell.rs"]
 #[expect(
     dead_code,
@@ -22,11 +33,13 @@ mod arena;
     reason = "public there, and only in part needed here"
 )]
 mod bell;
-#[cfg(all(test, multiproc_model))]
-mod deadlock;
-#[cfg(all(test, multiproc_model))]
-mod door;
-#[cfg(all(test, multiproc_model))]
+#[path = "../../multiproc-sync/src/error.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "public there, and only in part needed here"
+)]
+mod error;
 #[path = "../../multiproc-shm/src/lock.rs"]
 #[expect(
     dead_code,
@@ -34,17 +47,27 @@ mod door;
     reason = "public there, and only in part needed here"
 )]
 mod lock;
-#[cfg(all(test, multiproc_model))]
 #[path = "../../multiproc-shm/src/log.rs"]
 mod log;
-#[cfg(all(test, multiproc_model))]
-mod mortal;
-#[cfg(all(test, multiproc_model))]
-mod sleep;
+#[path = "../../multiproc-sync/src/plain.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "public there, and only in part needed here"
+)]
+mod plain;
+#[path = "../../multiproc-sync/src/raw/mod.rs"]
+#[expect(dead_code, reason = "only in part needed here")]
+mod raw;
 
-#[cfg(all(test, multiproc_model))]
+// ---------------------------------------------------------------- the models
+mod barrier_tests;
+mod event_tests;
+mod holders_tests;
 mod lock_tests;
-#[cfg(all(test, multiproc_model))]
 mod log_tests;
-#[cfg(all(test, multiproc_model))]
+mod once_tests;
 mod queue_tests;
+mod rwlock_tests;
+mod semaphore_tests;
+mod sequence_tests;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::door::futex;
 use crate::door::robust::Word;
+use crate::family;
 
 pub(crate) struct Thread {
     pub(crate) tid: Cell<u32>,
@@ -34,6 +35,11 @@ loom::thread_local! {
 /// The calling thread.
 pub(crate) fn with<R>(act: impl FnOnce(&Thread) -> R) -> R {
     THREAD.with(act)
+}
+
+/// Whether the calling thread has died, and unwinds.
+pub(crate) fn is_dead() -> bool {
+    with(|me| me.dead.get())
 }
 
 struct Died;
@@ -82,6 +88,8 @@ pub(crate) fn live(tid: u32, last: Option<u32>, life: impl FnOnce()) -> bool {
     if let Some(word) = pending {
         word.owner_died(tid, true);
     }
+    // A member's life word is its thread's oldest, and so the last to be marked.
+    family::bury(tid);
     futex::everybody_looks_again();
     false
 }

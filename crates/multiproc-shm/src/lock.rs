@@ -155,6 +155,7 @@ impl RawLock {
     }
 
     /// Whether this thread holds it.
+    #[inline]
     pub fn is_mine(&self) -> bool {
         self.0.is_mine()
     }
@@ -170,6 +171,13 @@ impl RawGuard<'_> {
     #[inline]
     pub fn taken(&self) -> Taken {
         self.taken
+    }
+
+    /// Whether this thread holds the lock: not where it was released by hand since, nor in a copy of
+    /// the guard that a fork made. Such a guard must leave alone what the lock guards.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        self.lock.is_mine()
     }
 }
 

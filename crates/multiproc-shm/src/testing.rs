@@ -2,6 +2,7 @@
 //! [`instructions`], which kills such members at every instruction of what they do.
 
 mod chaos;
+mod counters;
 pub mod instructions;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use crate::object::{self, Handle, Kind};
 use crate::{parcel, ring, sweep};
 
 pub use chaos::{Chance, alone, kills};
+pub use counters::{Counters, LIMIT, until};
 
 /// A forked member. Not reaped by a drop.
 #[derive(Debug)]

@@ -270,10 +270,13 @@ impl<T: Plain> Array<T> {
     #[track_caller]
     pub fn update<R>(&self, index: usize, change: impl FnOnce(&mut T) -> R) -> R {
         self.check(index);
-        let _held = self.lock_word();
+        let held = self.lock_word();
         let mut value = self.read(index);
         let result = change(&mut value);
-        self.write(index, &value);
+        // A process that `change` forked comes by here, too.
+        if held.is_mine() {
+            self.write(index, &value);
+        }
         result
     }
 
@@ -315,7 +318,8 @@ fn copy_words(from: &[AtomicU64], to: &[AtomicU64]) {
 
 impl<T: Plain> ArrayGuard<'_, T> {
     fn write_back(&mut self) {
-        if !std::mem::take(&mut self.changed) || self.held.is_none() {
+        let mine = self.held.as_ref().is_some_and(RawGuard::is_mine);
+        if !std::mem::take(&mut self.changed) || !mine {
             return;
         }
         for (index, value) in self.copy.iter().enumerate() {

@@ -1,30 +1,25 @@
-//! A point where so many wait for each other. The words are `raw::barrier`'s; this file is how one
-//! waits, and who runs the action.
+//! A point where so many wait for each other. The words are `raw::barrier`'s, how one waits is
+//! `raw::meeting`; this file is the action and its travels.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, Kind, LockError, Object, RawGuard, RawLock, Sleeper, spin_limit};
+use multiproc_shm::{CreateError, Kind, Object, RawLock};
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::futex::Woken;
 use multiproc_wire::task::TaskRef;
 use multiproc_wire::{Parcel, codec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{BarrierError, BrokenWhy};
-use crate::raw::barrier::{Arrival, Rounds, SEQUENCE_AT, words_for};
-use crate::raw::sequence::Sequence;
+use crate::raw::barrier::{Rounds, words_for};
+use crate::raw::meeting::Meeting;
 
 /// `b"barr"`
 const TAG: u32 = u32::from_le_bytes(*b"barr");
 
 /// More threads than a family can have.
 const MOST: usize = 1 << 24;
-
-/// A timed call waits so long for the barrier's lock, which is held for an instant, by a process
-/// that may be stopped.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Lets a number of threads and processes wait until all of them have come.
 ///
@@ -128,39 +123,8 @@ impl Barrier {
         Ok(Barrier { object, action })
     }
 
-    fn rounds(&self) -> Rounds<'_> {
-        Rounds::new(self.object.words())
-    }
-
-    fn sequence(&self) -> Sequence<'_> {
-        Sequence::new(&self.object.half_words()[SEQUENCE_AT])
-    }
-
-    /// Takes the lock and puts in order what a death left; `None` if a stopped process holds it.
-    fn lock(&self, deadline: Deadline) -> Option<RawGuard<'_>> {
-        let patience = match deadline.remaining() {
-            Some(left) if left < PATIENCE => Deadline::after(PATIENCE),
-            _ => deadline,
-        };
-        let guard = match self.object.lock().lock(patience) {
-            Ok(guard) => guard,
-            Err(LockError::TimedOut) => return None,
-            // Only a thread that already holds 2,000 locks comes here.
-            Err(error) => panic!("cannot lock the barrier: {error}"),
-        };
-        if guard.taken().is_after_death() {
-            self.rounds().repair();
-            self.wake_all();
-        }
-        Some(guard)
-    }
-
-    fn lock_for_ever(&self) -> RawGuard<'_> {
-        self.lock(Deadline::NEVER).expect("it has no deadline")
-    }
-
-    fn wake_all(&self) {
-        self.sequence().announce(i32::MAX as u32);
+    fn meeting(&self) -> Meeting<'_> {
+        Meeting::of(&self.object)
     }
 
     /// Waits until as many wait here as the barrier is for.
@@ -204,136 +168,24 @@ impl Barrier {
     }
 
     fn wait_until(&self, deadline: Deadline) -> Result<BarrierWaitResult, BarrierError> {
-        loop {
-            match self.arrive(deadline)? {
-                Arrival::Broken(why) => return Err(BarrierError::Broken { why }),
-                Arrival::TooEarly { round } => {
-                    // However that round ends, the next one is another.
-                    if self.sleep(round, deadline) == Err(BarrierError::TimedOut) {
-                        return Err(BarrierError::TimedOut);
-                    }
-                }
-                Arrival::Waiting { round, index } => {
-                    self.sleep(round, deadline)?;
-                    return Ok(BarrierWaitResult { index });
-                }
-                Arrival::Last { round, index } => {
-                    self.release(round)?;
-                    return Ok(BarrierWaitResult { index });
-                }
-            }
-        }
-    }
-
-    fn arrive(&self, deadline: Deadline) -> Result<Arrival, BarrierError> {
-        let rounds = self.rounds();
-        let held = self.lock(deadline).ok_or(BarrierError::TimedOut)?;
-        let broke = rounds.break_if_dead();
-        let arrival = rounds.arrive();
-        if let (Arrival::Last { .. }, None) = (arrival, &self.action) {
-            rounds.end_well();
-        }
-        drop(held);
-        if broke {
-            self.wake_all();
-        }
-        Ok(arrival)
-    }
-
-    /// What the last to come does. Without an action, the round is over already.
-    fn release(&self, round: u64) -> Result<(), BarrierError> {
-        let Some(action) = &self.action else {
-            self.wake_all();
-            return Ok(());
+        let place = match &self.action {
+            None => self.meeting().wait(deadline, None),
+            Some(argument) => self.meeting().wait(deadline, Some(&|| self.run(argument))),
         };
-        let unwound = BreakOnDrop {
-            barrier: self,
-            round,
-        };
-        self.run(action)?;
-        std::mem::forget(unwound);
-        let rounds = self.rounds();
-        let held = self.lock_for_ever();
-        // It may have been broken meanwhile, by an abort or a timeout.
-        if rounds.outcome(round).is_none() && !rounds.break_if_dead() {
-            rounds.end_well();
-        }
-        drop(held);
-        self.wake_all();
-        self.told(rounds.outcome(round))
+        place.map(|index| BarrierWaitResult { index })
     }
 
-    /// Calls the action. An error here drops the caller's [`BreakOnDrop`].
+    /// Calls the action.
     fn run(&self, argument: &Object) -> Result<(), BarrierError> {
         let failed = BarrierError::Broken {
             why: BrokenWhy::ActionFailed,
         };
-        let task = TaskRef::from_words(self.rounds().task());
+        let task = TaskRef::from_words(self.meeting().rounds().task());
         let task = task.resolve().map_err(|_| failed)?;
         let argument = multiproc_shm::parcel::load(argument).map_err(|_| failed)?;
         let mut reply = Parcel::default();
         task.run(&argument.bytes, &argument.attachments, &mut reply)
             .map_err(|_| failed)
-    }
-
-    fn told(&self, outcome: Option<Result<(), BrokenWhy>>) -> Result<(), BarrierError> {
-        match outcome {
-            Some(Err(why)) => Err(BarrierError::Broken { why }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Waits for the end of the round and says how it ended; at the deadline, ends it badly.
-    fn sleep(&self, round: u64, deadline: Deadline) -> Result<(), BarrierError> {
-        let (rounds, sequence) = (self.rounds(), self.sequence());
-        for _ in 0..spin_limit() {
-            if rounds.round() != round {
-                break;
-            }
-            std::hint::spin_loop();
-        }
-        let mut sleeper = Sleeper::new(deadline);
-        loop {
-            let armed = sequence.arm();
-            // SYNC POINT barrier
-            if let Some(outcome) = rounds.outcome(round) {
-                return self.told(Some(outcome));
-            }
-            if sequence.sleep(armed, &mut sleeper) == Woken::TimedOut {
-                return self.give_up(round);
-            }
-            if rounds.outcome(round).is_none() {
-                self.look_for_the_dead(deadline);
-            }
-        }
-    }
-
-    /// Somebody woke us, and not because the round is over: perhaps a death did.
-    #[cold]
-    fn look_for_the_dead(&self, deadline: Deadline) {
-        let Some(held) = self.lock(deadline) else {
-            return;
-        };
-        let broke = self.rounds().break_if_dead();
-        drop(held);
-        if broke {
-            self.wake_all();
-        }
-    }
-
-    #[cold]
-    fn give_up(&self, round: u64) -> Result<(), BarrierError> {
-        let rounds = self.rounds();
-        let Some(held) = self.lock(Deadline::NOW) else {
-            return Err(BarrierError::TimedOut);
-        };
-        if let Some(outcome) = rounds.outcome(round) {
-            return self.told(Some(outcome));
-        }
-        rounds.end_badly(BrokenWhy::TimedOut);
-        drop(held);
-        self.wake_all();
-        Err(BarrierError::TimedOut)
     }
 
     /// Makes the barrier as new: a broken one whole, and an end with [`BrokenWhy::Reset`] for those
@@ -343,12 +195,7 @@ impl Barrier {
     ///
     /// If the thread holds 2,000 locks already.
     pub fn reset(&self) {
-        let held = self.lock_for_ever();
-        let changed = self.rounds().reset();
-        drop(held);
-        if changed {
-            self.wake_all();
-        }
+        self.meeting().reset();
     }
 
     /// Breaks the barrier, for those who wait and those to come, until [`Barrier::reset`].
@@ -357,17 +204,12 @@ impl Barrier {
     ///
     /// As [`Barrier::reset`].
     pub fn abort(&self) {
-        let held = self.lock_for_ever();
-        if self.rounds().broken().is_none() {
-            self.rounds().end_badly(BrokenWhy::Aborted);
-        }
-        drop(held);
-        self.wake_all();
+        self.meeting().abort();
     }
 
     /// How many it is for.
     pub fn parties(&self) -> usize {
-        self.rounds().parties()
+        self.meeting().rounds().parties()
     }
 
     /// How many wait now.
@@ -376,8 +218,7 @@ impl Barrier {
     ///
     /// As [`Barrier::reset`].
     pub fn waiting(&self) -> usize {
-        self.look_for_the_dead(Deadline::NEVER);
-        self.rounds().arrived()
+        self.meeting().waiting()
     }
 
     /// Whether it is broken.
@@ -386,32 +227,13 @@ impl Barrier {
     ///
     /// As [`Barrier::reset`].
     pub fn is_broken(&self) -> bool {
-        self.look_for_the_dead(Deadline::NEVER);
-        self.rounds().broken().is_some()
-    }
-}
-
-/// Breaks the barrier whose action panicked or could not be called.
-struct BreakOnDrop<'a> {
-    barrier: &'a Barrier,
-    round: u64,
-}
-
-impl Drop for BreakOnDrop<'_> {
-    fn drop(&mut self) {
-        let rounds = self.barrier.rounds();
-        let held = self.barrier.lock_for_ever();
-        if rounds.round() == self.round {
-            rounds.end_badly(BrokenWhy::ActionFailed);
-        }
-        drop(held);
-        self.barrier.wake_all();
+        self.meeting().is_broken()
     }
 }
 
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rounds = self.rounds();
+        let rounds = self.meeting().rounds();
         f.debug_struct("Barrier")
             .field("parties", &rounds.parties())
             .field("waiting", &rounds.arrived())

@@ -12,9 +12,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, Kind, Object, Sleeper};
+use multiproc_shm::{CreateError, Kind, Object};
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::futex::Woken;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::AcquireError;
@@ -185,12 +184,7 @@ impl Condition {
         let sequence = self.sequence();
         let armed = sequence.arm();
         let kept = guard.let_go();
-        let mut sleeper = Sleeper::new(deadline);
-        let mut woken = Woken::Changed;
-        while !sequence.is_over(armed) && woken != Woken::TimedOut {
-            woken = sequence.sleep(armed, &mut sleeper);
-        }
-        let notified = sequence.is_over(armed);
+        let notified = sequence.wait(armed, deadline);
         guard.take_again(kept)?;
         Ok(notified)
     }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use multiproc_shm::{CreateError, DeadlockLink, LockError, take_cycle};
-use multiproc_sys::Errno;
+use crate::door::{DeadlockLink, LockError, take_cycle};
 
 /// Why a lock was not acquired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,66 +217,3 @@ impl fmt::Display for BarrierError {
 }
 
 impl std::error::Error for BarrierError {}
-
-/// Why waiting for several things was not possible. What it waited for is untouched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WaitError {
-    /// A limit of the operating system is too low; the text names it.
-    Limit(String),
-    /// The operating system refused.
-    Os {
-        /// What was being done.
-        doing: &'static str,
-        /// What it answered.
-        errno: Errno,
-    },
-}
-
-impl WaitError {
-    /// Whether a limit was too low.
-    pub fn is_limit(&self) -> bool {
-        matches!(self, WaitError::Limit(_))
-    }
-
-    pub(crate) fn of_poll(errno: Errno) -> WaitError {
-        match errno {
-            // So many descriptors, or no one more.
-            Errno::EINVAL | Errno::EMFILE | Errno::ENFILE => WaitError::Limit(format!(
-                "waiting for these needs more file descriptors than the process may have ({errno}); \
-                 raise RLIMIT_NOFILE (ulimit -n)"
-            )),
-            errno => WaitError::Os {
-                doing: "waiting for descriptors",
-                errno,
-            },
-        }
-    }
-}
-
-impl From<CreateError> for WaitError {
-    fn from(error: CreateError) -> WaitError {
-        match error {
-            CreateError::Os { doing, errno } => WaitError::Os { doing, errno },
-            error => WaitError::Limit(error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for WaitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WaitError::Limit(text) => f.write_str(text),
-            WaitError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
-        }
-    }
-}
-
-impl std::error::Error for WaitError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            WaitError::Limit(_) => None,
-            WaitError::Os { errno, .. } => Some(errno),
-        }
-    }
-}

@@ -60,6 +60,7 @@
 mod array;
 mod barrier;
 mod condition;
+mod door;
 mod error;
 mod event;
 mod lock;
@@ -78,7 +79,7 @@ pub use array::{Array, ArrayGuard};
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use bytemuck::{CheckedBitPattern, NoUninit};
 pub use condition::{Condition, ConditionGuard};
-pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError, WaitError};
+pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError};
 pub use event::Event;
 pub use lock::{Guard, Lock, OwnedGuard};
 pub use multiproc_shm::{CreateError, DeadlockLink, OpenError, Waitable};
@@ -91,7 +92,7 @@ pub use rlock::{OwnedRLockGuard, RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, Semaphore};
 pub use value::{Value, ValueGuard};
-pub use wait::{try_wait, wait, wait_deadline};
+pub use wait::{WaitError, try_wait, wait, wait_deadline};
 
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

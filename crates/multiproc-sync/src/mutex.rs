@@ -180,7 +180,11 @@ impl<T: Plain> DerefMut for MutexGuard<'_, T> {
 impl<T: Plain> MutexGuard<'_, T> {
     #[inline]
     fn unlock(&mut self) {
-        if self.held.is_none() {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        // A copy that a fork made is not the owner.
+        if !held.is_mine() {
             return;
         }
         // Whoever panics has not finished its change.
@@ -188,7 +192,6 @@ impl<T: Plain> MutexGuard<'_, T> {
             Copies::at(self.mutex.object.words()).replace(&self.copy);
         }
         raw::lock::sign_off(self.mutex.object.lock());
-        self.held = None;
     }
 }
 

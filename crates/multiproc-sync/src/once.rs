@@ -1,19 +1,6 @@
-//! Something that is done once per family.
-//!
-//! | word | meaning | who writes |
-//! |---|---|---|
-//! | lock | somebody is doing it | whoever does |
-//! | done | 0 not yet, 1 done | the holder, after its function returned |
-//!
-//! # Killed here: survivors see
-//!
-//! | step | survivors see |
-//! |---|---|
-//! | before `done` | a lock that is taken over, and not done: the next caller runs its function |
-//! | after | done |
+//! Something that is done once per family. Its words are `raw::once`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use multiproc_shm::{CreateError, Kind, Object, RawLock};
@@ -62,11 +49,6 @@ impl Once {
     pub fn new() -> Result<Once, CreateError> {
         let object = Object::create(Kind::Locked, TAG, size_of::<RawLock>() + 8, |_| {})?;
         Ok(Once { object })
-    }
-
-    #[inline]
-    fn done(&self) -> &AtomicU64 {
-        &self.object.words()[0]
     }
 
     /// Runs `f` unless it, or another caller's function, has been run. Waits while somebody else runs
@@ -134,7 +116,6 @@ impl Once {
 
     #[inline]
     fn call_until(&self, f: impl FnOnce(), deadline: Deadline) -> Result<bool, AcquireError> {
-        // SYNC POINT once
         if self.is_completed() {
             return Ok(false);
         }
@@ -148,22 +129,13 @@ impl Once {
             !lock.is_mine(),
             "a Once was called from within its own function"
         );
-        // A dead runner has not finished: its lock is taken over in silence.
-        let held = lock.lock(deadline);
-        let _held = held.map_err(|error| raw::lock::refused(lock, error))?;
-        let first = !self.is_completed();
-        if first {
-            f();
-            // SYNC POINT once: whoever finds it done sees what was done.
-            self.done().store(1, Ordering::Release);
-        }
-        Ok(first)
+        raw::once::call(&self.object, f, deadline).map_err(|error| raw::lock::refused(lock, error))
     }
 
     /// Whether it has been done.
     #[inline]
     pub fn is_completed(&self) -> bool {
-        self.done().load(Ordering::Acquire) != 0
+        raw::once::is_done(&self.object)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Plain values as words of shared memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytemuck::{CheckedBitPattern, NoUninit};
+
+use crate::door::{AtomicU64, Ordering};
 
 /// What can lie in shared memory as it is: integers, floats, `bool`, `char`, arrays of them, and
 /// structs and enums that derive bytemuck's `NoUninit` and `CheckedBitPattern`.
@@ -71,7 +71,7 @@ pub(crate) fn from_bits<T: Plain>(bits: u64) -> T {
     from_bytes(&bits.to_le_bytes()[..size_of::<T>()])
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(multiproc_model)))]
 mod tests {
     use super::*;
 

@@ -76,7 +76,7 @@ pub struct RwLockWriteGuard<'a, T: Plain> {
     lock: &'a RwLock<T>,
     copy: T,
     changed: bool,
-    _held: RawGuard<'a>,
+    held: RawGuard<'a>,
 }
 
 const fn tag<T>() -> u32 {
@@ -219,7 +219,7 @@ impl<T: Plain> RwLock<T> {
                 copy: self.copies().read(),
                 lock: self,
                 changed: false,
-                _held: held,
+                held,
             }),
             Err(error) => Err(self.refused(error)),
         }
@@ -276,6 +276,10 @@ impl<T: Plain> DerefMut for RwLockWriteGuard<'_, T> {
 
 impl<T: Plain> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
+        // A copy that a fork made is not the writer.
+        if !self.held.is_mine() {
+            return;
+        }
         // Whoever panics has not finished its change.
         if self.changed && !std::thread::panicking() {
             self.lock.copies().replace(&self.copy);

@@ -113,10 +113,13 @@ impl<T: Plain> Value<T> {
     ///
     /// As [`Value::get`]. If `change` panics, the value is as before.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        let _held = self.lock_word();
+        let held = self.lock_word();
         let mut value = self.copies().read();
         let result = change(&mut value);
-        self.copies().replace(&value);
+        // A process that `change` forked comes by here, too.
+        if held.is_mine() {
+            self.copies().replace(&value);
+        }
         result
     }
 
@@ -153,7 +156,8 @@ impl<T: Plain> DerefMut for ValueGuard<'_, T> {
 
 impl<T: Plain> ValueGuard<'_, T> {
     fn write_back(&mut self) {
-        if std::mem::take(&mut self.changed) && self.held.is_some() {
+        let mine = self.held.as_ref().is_some_and(RawGuard::is_mine);
+        if std::mem::take(&mut self.changed) && mine {
             self.value.copies().replace(&self.copy);
         }
     }

@@ -6,16 +6,16 @@
 //! | words, and descriptors that a death makes readable | on the words, in this thread; a death moves one of them |
 //! | words and other descriptors, or more words than one sleep takes | `poll`, beside a bell that the doorbell's thread rings when a word has changed |
 
+use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{Call, Sleeper, Sources, Waitable, spin_limit};
+use multiproc_shm::{Call, CreateError, Sleeper, Sources, Waitable, spin_limit};
+use multiproc_sys::Errno;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::{MOST_WORDS, Woken};
 use multiproc_sys::poll;
-
-use crate::error::WaitError;
 
 /// More things than this are not looked at in a spin.
 const FEW: usize = 4;
@@ -159,6 +159,69 @@ impl Waiting<'_> {
             if woken == Woken::TimedOut {
                 return self.ready();
             }
+        }
+    }
+}
+
+/// Why waiting for several things was not possible. What it waited for is untouched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// A limit of the operating system is too low; the text names it.
+    Limit(String),
+    /// The operating system refused.
+    Os {
+        /// What was being done.
+        doing: &'static str,
+        /// What it answered.
+        errno: Errno,
+    },
+}
+
+impl WaitError {
+    /// Whether a limit was too low.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, WaitError::Limit(_))
+    }
+
+    fn of_poll(errno: Errno) -> WaitError {
+        match errno {
+            // So many descriptors, or no one more.
+            Errno::EINVAL | Errno::EMFILE | Errno::ENFILE => WaitError::Limit(format!(
+                "waiting for these needs more file descriptors than the process may have ({errno}); \
+                 raise RLIMIT_NOFILE (ulimit -n)"
+            )),
+            errno => WaitError::Os {
+                doing: "waiting for descriptors",
+                errno,
+            },
+        }
+    }
+}
+
+impl From<CreateError> for WaitError {
+    fn from(error: CreateError) -> WaitError {
+        match error {
+            CreateError::Os { doing, errno } => WaitError::Os { doing, errno },
+            error => WaitError::Limit(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WaitError::Limit(text) => f.write_str(text),
+            WaitError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for WaitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WaitError::Limit(_) => None,
+            WaitError::Os { errno, .. } => Some(errno),
         }
     }
 }

@@ -4,55 +4,28 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_shm::testing::{self, Chance, kills};
+use multiproc_shm::testing::{self, Chance, Counters, LIMIT, kills};
 use multiproc_shm::{Kind, Object};
 use multiproc_sync::{AcquireError, Lock, ReleaseError, Value};
 use multiproc_sys::testing as raw;
 use std::sync::atomic::Ordering;
 
-const LIMIT: Duration = Duration::from_secs(20);
-
 fn lock() -> Lock {
     Lock::new().expect("a lock")
 }
 
-/// A word that a child sets to say how far it has come.
-struct Stage(Object);
-
-impl Stage {
-    fn new() -> Stage {
-        Stage(Object::create(Kind::Plain, 1, 8, |_| {}).expect("an object"))
-    }
-
-    fn reach(&self, stage: u64) {
-        self.0.words()[0].store(stage, Ordering::Release);
-    }
-
-    fn wait(&self, stage: u64) {
-        let until = Instant::now() + LIMIT;
-        while self.0.words()[0].load(Ordering::Acquire) < stage {
-            assert!(Instant::now() < until, "stage {stage} was not reached");
-            std::thread::yield_now();
-        }
-    }
-
-    fn again(&self) -> Stage {
-        Stage(self.0.clone())
-    }
-}
-
 /// A child that holds the lock and does not end by itself.
 fn holder(lock: &Lock) -> testing::Forked {
-    let (stage, theirs) = (Stage::new(), lock.clone());
-    let reached = stage.again();
+    let (stage, theirs) = (Counters::new(1), lock.clone());
+    let reached = stage.clone();
     let child = testing::fork(move || {
         theirs.acquire().expect("free").leak();
-        reached.reach(1);
+        reached.set(0, 1);
         loop {
             std::thread::park();
         }
     });
-    stage.wait(1);
+    stage.reached(0, 1);
     child
 }
 
@@ -82,14 +55,14 @@ fn a_held_lock_is_refused_at_once_or_after_the_deadline() {
 
 #[test]
 fn threads_take_turns() {
-    let (lock, counter) = (lock(), Stage::new());
+    let (lock, counter) = (lock(), Counters::new(1));
     let threads: Vec<_> = (0..4)
         .map(|_| {
-            let (lock, counter) = (lock.clone(), counter.again());
+            let (lock, counter) = (lock.clone(), counter.clone());
             std::thread::spawn(move || {
                 for _ in 0..10_000 {
                     let _guard = lock.acquire().expect("sound");
-                    let word = &counter.0.words()[0];
+                    let word = counter.word(0);
                     word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                 }
             })
@@ -98,26 +71,26 @@ fn threads_take_turns() {
     threads
         .into_iter()
         .for_each(|thread| thread.join().expect("no panic"));
-    assert_eq!(counter.0.words()[0].load(Ordering::Relaxed), 40_000);
+    assert_eq!(counter.word(0).load(Ordering::Relaxed), 40_000);
 }
 
 #[test]
 fn processes_take_turns() {
-    let (lock, counter) = (lock(), Stage::new());
+    let (lock, counter) = (lock(), Counters::new(1));
     let children: Vec<_> = (0..3)
         .map(|_| {
-            let (lock, counter) = (lock.clone(), counter.again());
+            let (lock, counter) = (lock.clone(), counter.clone());
             testing::fork(move || {
                 for _ in 0..10_000 {
                     let _guard = lock.acquire().expect("sound");
-                    let word = &counter.0.words()[0];
+                    let word = counter.word(0);
                     word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                 }
             })
         })
         .collect();
     assert!(children.into_iter().all(testing::Forked::join));
-    assert_eq!(counter.0.words()[0].load(Ordering::Relaxed), 30_000);
+    assert_eq!(counter.word(0).load(Ordering::Relaxed), 30_000);
 }
 
 #[test]
@@ -225,8 +198,8 @@ fn a_guard_whose_lock_was_released_by_hand_releases_nothing_else() {
 #[test]
 fn a_lock_forgotten_while_held_does_not_hide_others_from_the_kernel() {
     let shared = lock();
-    let (theirs, stage) = (shared.clone(), Stage::new());
-    let reached = stage.again();
+    let (theirs, stage) = (shared.clone(), Counters::new(1));
+    let reached = stage.clone();
     let child = testing::fork(move || {
         theirs.acquire().expect("free").leak();
         let forgotten = lock();
@@ -235,12 +208,12 @@ fn a_lock_forgotten_while_held_does_not_hide_others_from_the_kernel() {
         // Whatever is created now must not lie where the forgotten lock still is.
         let fresh: Vec<Lock> = (0..100).map(|_| lock()).collect();
         assert!(fresh.iter().all(|lock| !lock.is_locked()));
-        reached.reach(1);
+        reached.set(0, 1);
         loop {
             std::thread::park();
         }
     });
-    stage.wait(1);
+    stage.reached(0, 1);
     child.kill();
     let error = shared.acquire_timeout(LIMIT).expect_err("its owner died");
     assert!(error.is_owner_died(), "{error}");

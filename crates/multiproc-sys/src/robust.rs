@@ -357,6 +357,7 @@ impl Word {
     }
 
     /// Whether the calling thread holds the word.
+    #[inline]
     pub fn is_mine(&self) -> bool {
         self.state.load(Ordering::Relaxed) & TID == tid()
     }

@@ -26,10 +26,7 @@
 //! | breaking, before `breaks` | the round goes on, with a dead member in it if it had arrived |
 //! | after it | the lock's next owner moves `round` |
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use multiproc_shm::{MemberId, family};
-
+use crate::door::{AtomicU64, MemberId, Ordering, family};
 use crate::error::BrokenWhy;
 
 const PARTIES: usize = 0;
@@ -238,7 +235,7 @@ impl<'a> Rounds<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(multiproc_model)))]
 mod tests {
     use super::*;
 

@@ -15,8 +15,8 @@
 //! | after | the new value |
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::door::{AtomicU64, Ordering};
 use crate::plain::{self, Plain};
 
 /// The selector, then the two copies.

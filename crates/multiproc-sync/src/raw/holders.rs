@@ -26,9 +26,7 @@
 //! | before the exchange | nothing |
 //! | after it | a count of a dead member: taken back by whoever looks |
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use multiproc_shm::{MemberId, family};
+use crate::door::{AtomicU64, MemberId, Ordering, family};
 
 const COUNT: u64 = (1 << INDEX_AT) - 1;
 const INDEX_AT: u32 = 20;
@@ -192,7 +190,7 @@ fn lower(row: &AtomicU64, meant: impl Fn(u64) -> bool, most: u64) -> u64 {
     0
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(multiproc_model)))]
 mod tests {
     use super::*;
 

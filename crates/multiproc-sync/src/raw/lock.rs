@@ -13,11 +13,8 @@
 //! | signed off, lock not yet given back | `OwnerDied` by an unknown process; what the lock guards is whole |
 
 use std::fmt::DebugStruct;
-use std::sync::atomic::Ordering;
 
-use multiproc_shm::{LockError, MemberId, RawGuard, RawLock, family};
-use multiproc_sys::clock::Deadline;
-
+use crate::door::{Deadline, LockError, MemberId, Ordering, RawGuard, RawLock, family};
 use crate::error::AcquireError;
 
 /// A process and thread that holds or held a lock.
@@ -49,10 +46,13 @@ pub(crate) fn sign(lock: &RawLock) {
     lock.owner().store(me, Ordering::Relaxed);
 }
 
-/// Before the lock is given back: from now on it was not this owner who died with it.
+/// Before the lock is given back: from now on it was not this owner who died with it. Nothing where
+/// another holds it: the lock may have been released by hand, or the guard be a copy in a fork.
 #[inline]
 pub(crate) fn sign_off(lock: &RawLock) {
-    lock.owner().store(0, Ordering::Relaxed);
+    if lock.is_mine() {
+        lock.owner().store(0, Ordering::Relaxed);
+    }
 }
 
 /// Who holds the lock, or held it when it died; `None` if it has not said.

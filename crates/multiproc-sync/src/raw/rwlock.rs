@@ -32,14 +32,10 @@
 //! | writer, phase *open*, lock not yet given back | a lock taken over in silence, as all has been written |
 //! | in `recover()`, waiting for readers | still *inside*: `OwnerDied` |
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-use multiproc_shm::{
-    Bell, LockError, MemberId, Object, RawGuard, RawLock, Sleeper, family, spin_limit,
+use crate::door::{
+    self, AtomicU64, Bell, Deadline, LockError, MemberId, Object, Ordering, RawGuard, RawLock,
+    Sleeper, Woken, family, fence, spin_limit,
 };
-use multiproc_sys::clock::Deadline;
-use multiproc_sys::futex::Woken;
-
 use crate::raw::holders::Holders;
 use crate::raw::lock;
 
@@ -109,7 +105,8 @@ impl<'a> Gate<'a> {
     fn rows(self) -> Holders<'a> {
         let rest = &self.object.words()[CONTENT + self.content..];
         let to_line = rest.as_ptr().addr().wrapping_neg() % 64 / 8;
-        Holders::new(&rest[to_line..to_line + ROWS * LINE], LINE)
+        let rows = ((rest.len() - to_line) / LINE).min(ROWS);
+        Holders::new(&rest[to_line..to_line + rows * LINE], LINE)
     }
 
     /// Lets a reader in.
@@ -119,6 +116,7 @@ impl<'a> Gate<'a> {
             && self.rows().enter(me)
         {
             // SYNC POINT gate: either this sees the writer, or the writer sees the row.
+            door::between_consistent_accesses();
             if self.phase().load(Ordering::SeqCst) == OPEN {
                 return Ok(Reading::Counted(me));
             }
@@ -150,6 +148,7 @@ impl<'a> Gate<'a> {
     pub(crate) fn leave(self, me: MemberId) {
         self.rows().leave(me);
         // SYNC POINT gate: either this sees that a writer waits, or the writer sees the row.
+        door::between_consistent_accesses();
         if self.phase().load(Ordering::SeqCst) != OPEN {
             self.bell().ring();
         }

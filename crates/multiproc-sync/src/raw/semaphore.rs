@@ -23,16 +23,12 @@
 //! | holding a permit | a row of a dead member: taken back by whoever needs it |
 //! | woken, permit not yet taken | other waiters are woken by the death |
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use multiproc_shm::{
-    Bell, CreateError, Kind, LockError, MemberId, Object, RawGuard, RawLock, Sleeper, family,
-    spin_limit,
+use crate::door::{
+    AtomicU64, Bell, CreateError, Deadline, Kind, LockError, MemberId, Object, Ordering, RawGuard,
+    RawLock, Sleeper, Woken, family, spin_limit,
 };
-use multiproc_sys::clock::Deadline;
-use multiproc_sys::futex::Woken;
-
 use crate::raw::holders::Holders;
 
 const LIMIT: usize = 0;

@@ -5,8 +5,8 @@
 //! | 0 | somebody sleeps, or did and was killed: a flag, as a count would leak with a killed sleeper | set by sleepers, cleared by a waker who finds that nobody is left |
 //! | 1.. | events so far; it wraps | +1 by whoever announces one |
 //!
-//! Sleeper: [`arm`](Sequence::arm), look at the condition, [`sleep`](Sequence::sleep), and
-//! [`is_over`](Sequence::is_over). Waker: change the condition, then [`announce`](Sequence::announce).
+//! Sleeper: [`arm`](Sequence::arm), look at the condition, [`sleep`](Sequence::sleep); or
+//! [`wait`](Sequence::wait) for the event itself. Waker: change the condition, then [`announce`](Sequence::announce).
 //! The fence in both makes one of them see the other.
 //!
 //! # Killed here: survivors see
@@ -18,10 +18,8 @@
 //! | waker after its change, before the count | the old count: the sleepers look at their condition when the death wakes them |
 //! | waker between count and wake | the event is over: the sleepers see it when the death wakes them |
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-
-use multiproc_shm::Sleeper;
-use multiproc_sys::futex::{self, Woken};
+use crate::door::futex::{self, Woken};
+use crate::door::{AtomicU32, Deadline, Ordering, Sleeper, fence};
 
 const WAITING: u32 = 1;
 const STEP: u32 = 2;
@@ -57,8 +55,19 @@ impl Sequence<'_> {
         sleeper.on(self.0, armed.0)
     }
 
+    /// Sleeps until an event has come since `armed`, or until the deadline; true if one has.
+    pub(crate) fn wait(self, armed: Armed, deadline: Deadline) -> bool {
+        let mut sleeper = Sleeper::new(deadline);
+        while !self.is_over(armed) {
+            if self.sleep(armed, &mut sleeper) == Woken::TimedOut {
+                return self.is_over(armed);
+            }
+        }
+        true
+    }
+
     /// Whether an event has come since `armed`.
-    pub(crate) fn is_over(self, armed: Armed) -> bool {
+    fn is_over(self, armed: Armed) -> bool {
         self.0.load(Ordering::Acquire) / STEP != armed.0 / STEP
     }
 

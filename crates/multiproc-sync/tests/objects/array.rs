@@ -1,7 +1,8 @@
 //! What values, arrays and their raw kin promise, between processes, whoever dies.
 
-use crate::common::{LIMIT, Random, kills, until};
-use multiproc_shm::testing;
+use std::time::Duration;
+
+use multiproc_shm::testing::{self, Chance, LIMIT, kills, until};
 use multiproc_sync::{Array, Condition, RawArray, RawValue};
 
 #[test]
@@ -102,7 +103,7 @@ fn a_condition_takes_an_array_guard() {
 fn killed_at_any_moment_each_element_is_old_or_new() {
     let large = Array::<[u64; 6]>::new(3).expect("an array");
     let small = Array::<[u8; 3]>::new(5).expect("an array");
-    let mut random = Random::new();
+    let mut chance = Chance::new();
     for _ in 0..kills(150) {
         let (large2, small2) = (large.clone(), small.clone());
         let child = testing::fork(move || {
@@ -123,7 +124,7 @@ fn killed_at_any_moment_each_element_is_old_or_new() {
         });
         let before = large.get(2);
         until(|| large.get(2) != before, "a change");
-        random.pause(3_000);
+        chance.moment(Duration::from_micros(50));
         child.kill();
         for words in large.to_vec() {
             assert!(words.iter().all(|word| *word == words[0]), "{words:?}");

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{LIMIT, Random, Shared, kills, until};
-use multiproc_shm::testing;
+use multiproc_shm::testing::{self, Chance, Counters, LIMIT, kills, until};
 use multiproc_sync::{Barrier, BarrierError, BrokenWhy, RawValue};
 
 fn barrier(parties: usize) -> Barrier {
@@ -36,8 +35,8 @@ fn all_ended_well(children: Vec<testing::Forked>) {
 #[test]
 fn nobody_passes_before_all_have_come_and_indices_are_distinct() {
     const ROUNDS: u64 = 300;
-    let (barrier, shared) = (barrier(4), Shared::new(2));
-    let work = |barrier: &Barrier, shared: &Shared| {
+    let (barrier, shared) = (barrier(4), Counters::new(2));
+    let work = |barrier: &Barrier, shared: &Counters| {
         for round in 0..ROUNDS {
             shared.add(0);
             let here = barrier.wait_timeout(LIMIT).expect("whole");
@@ -203,7 +202,7 @@ fn a_process_that_dies_in_the_action_breaks_it() {
 #[test]
 fn killed_at_any_moment_the_others_are_told() {
     let barrier = barrier(3);
-    let mut random = Random::new();
+    let mut chance = Chance::new();
     let mut deaths = 0;
     for _ in 0..kills(150) {
         let wait_on = |barrier: Barrier| {
@@ -224,7 +223,7 @@ fn killed_at_any_moment_the_others_are_told() {
         });
         let others: Vec<_> = others.collect();
         until(|| barrier.waiting() > 0, "the first arrival");
-        random.pause(20_000);
+        chance.moment(Duration::from_micros(300));
         multiproc_sys::testing::kill(dying.pid).expect("it runs");
         dying.join();
         // Killed between two waits, it is one that does not come: somebody has to say so.

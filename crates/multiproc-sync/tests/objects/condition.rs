@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{LIMIT, Random, Shared, kills};
-use multiproc_shm::testing;
+use multiproc_shm::testing::{self, Chance, Counters, LIMIT, kills};
 use multiproc_sync::{Condition, Lock, Value};
 
 fn both() -> (Lock, Condition) {
@@ -13,7 +12,7 @@ fn both() -> (Lock, Condition) {
 
 /// A child that waits, under the lock, until the first counter exceeds `than`, then adds one to the
 /// second.
-fn waiter(lock: &Lock, condition: &Condition, shared: &Shared, than: u64) -> testing::Forked {
+fn waiter(lock: &Lock, condition: &Condition, shared: &Counters, than: u64) -> testing::Forked {
     let (lock, condition, shared) = (lock.clone(), condition.clone(), shared.clone());
     testing::fork(move || {
         let mut guard = lock.acquire().expect("sound");
@@ -25,7 +24,7 @@ fn waiter(lock: &Lock, condition: &Condition, shared: &Shared, than: u64) -> tes
 }
 
 /// Waits until so many have waited: they hold the lock from the count until they sleep.
-fn asleep(lock: &Lock, shared: &Shared, count: u64) {
+fn asleep(lock: &Lock, shared: &Counters, count: u64) {
     shared.reached(2, count);
     drop(lock.acquire().expect("sound"));
 }
@@ -66,7 +65,7 @@ fn the_predicate_is_asked_once_more_at_the_deadline() {
 #[test]
 fn notify_n_wakes_so_many_and_zero_none() {
     let (lock, condition) = both();
-    let shared = Shared::new(3);
+    let shared = Counters::new(3);
     let waiters: Vec<_> = (0..4)
         .map(|_| {
             let (lock, condition, shared) = (lock.clone(), condition.clone(), shared.clone());
@@ -92,7 +91,7 @@ fn notify_n_wakes_so_many_and_zero_none() {
 #[test]
 fn notify_waits_for_no_stopped_and_no_dead_waiter() {
     let (lock, condition) = both();
-    let shared = Shared::new(3);
+    let shared = Counters::new(3);
     let stopped = waiter(&lock, &condition, &shared, 0);
     let dead = waiter(&lock, &condition, &shared, 0);
     asleep(&lock, &shared, 2);
@@ -109,7 +108,7 @@ fn notify_waits_for_no_stopped_and_no_dead_waiter() {
 #[test]
 fn a_wake_taken_by_a_waiter_that_dies_reaches_the_others() {
     let (lock, condition) = both();
-    let shared = Shared::new(3);
+    let shared = Counters::new(3);
     for round in 0..20 {
         let first = waiter(&lock, &condition, &shared, round);
         asleep(&lock, &shared, 2 * round + 1);
@@ -129,7 +128,7 @@ fn a_wake_taken_by_a_waiter_that_dies_reaches_the_others() {
 #[test]
 fn a_holder_that_dies_is_named_to_the_waiter() {
     let (lock, condition) = both();
-    let shared = Shared::new(1);
+    let shared = Counters::new(1);
     let mut guard = lock.acquire().expect("free");
     let (theirs, notice) = (lock.clone(), condition.clone());
     let stage = shared.clone();
@@ -173,14 +172,14 @@ fn a_locked_value_is_seen_as_the_others_left_it() {
 #[test]
 fn killed_at_any_moment_the_waiters_go_on() {
     let (lock, condition) = both();
-    let shared = Shared::new(3);
-    let mut random = Random::new();
+    let shared = Counters::new(3);
+    let mut chance = Chance::new();
     let hold = |lock: &Lock| match lock.acquire_timeout(LIMIT) {
         Ok(guard) => guard.leak(),
         Err(error) if error.is_owner_died() => lock.recover().expect("free").leak(),
         Err(error) => panic!("{error}"),
     };
-    let work = move |lock: &Lock, condition: &Condition, shared: &Shared| {
+    let work = move |lock: &Lock, condition: &Condition, shared: &Counters| {
         hold(lock);
         shared.add(0);
         lock.release().expect("ours");
@@ -212,7 +211,7 @@ fn killed_at_any_moment_the_waiters_go_on() {
                 work(&lock3, &condition3, &shared3);
             }
         });
-        random.pause(3_000);
+        chance.moment(Duration::from_micros(50));
         child.kill();
         work(&lock, &condition, &shared);
         waiter.join().expect("no panic");

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{LIMIT, Random, Shared, until};
-use multiproc_shm::testing;
-use multiproc_sync::{AcquireError, DeadlockLink, Lock};
+use multiproc_shm::testing::{self, Chance, Counters, LIMIT, until};
+use multiproc_sync::{AcquireError, DeadlockLink, Lock, Mutex, RLock};
 
 fn locks(count: usize) -> Vec<Lock> {
     let new = |_| Lock::new().expect("a lock");
@@ -33,7 +32,7 @@ fn a_thread_that_would_wait_for_itself_is_told() {
 
 /// Processes in a ring, each with its own lock, want their neighbour's.
 fn ring(count: usize) {
-    let (locks, shared) = (locks(count), Shared::new(4));
+    let (locks, shared) = (locks(count), Counters::new(4));
     let children: Vec<_> = (0..count)
         .map(|index| {
             let (locks, shared) = (locks.clone(), shared.clone());
@@ -74,9 +73,48 @@ fn three_and_five_in_a_ring_are_told() {
     (0..5).for_each(|_| ring(5));
 }
 
+/// Three in a ring: one holds an [`RLock`] twice and wants a [`Mutex`], whose owner wants a [`Lock`].
+#[test]
+fn a_ring_through_an_rlock_and_a_mutex_is_told() {
+    for _ in 0..10 {
+        let (rlock, mutex) = (RLock::new().expect("a lock"), Mutex::new(1u8));
+        let (mutex, lock) = (mutex.expect("a mutex"), &locks(1)[0]);
+        let shared = Counters::new(2);
+        let hold: [&dyn Fn(); 3] = [
+            &|| (0..2).for_each(|_| rlock.acquire().expect("free").leak()),
+            &|| std::mem::forget(mutex.lock().expect("free")),
+            &|| lock.acquire().expect("free").leak(),
+        ];
+        let want: [&dyn Fn() -> Result<(), AcquireError>; 3] = [
+            &|| mutex.lock().map(drop),
+            &|| lock.acquire().map(drop),
+            &|| rlock.acquire().map(drop),
+        ];
+        let children: Vec<_> = (0..3)
+            .map(|index| {
+                testing::fork(|| {
+                    hold[index]();
+                    shared.add(0);
+                    shared.reached(0, 3);
+                    // Whoever is not told is told of a death: its neighbour ends with what it holds.
+                    match want[index]().expect_err("a ring") {
+                        AcquireError::OwnerDied { .. } => {}
+                        error => {
+                            assert_eq!(cycle(error).len(), 3);
+                            shared.add(1);
+                        }
+                    }
+                })
+            })
+            .collect();
+        assert!(children.into_iter().all(testing::Forked::join));
+        assert!(shared.get(1) >= 1, "nobody was told");
+    }
+}
+
 #[test]
 fn a_wait_with_a_deadline_is_no_part_of_a_deadlock() {
-    let (locks, shared) = (locks(2), Shared::new(1));
+    let (locks, shared) = (locks(2), Counters::new(1));
     let (theirs, stage) = (locks.clone(), shared.clone());
     let _mine = locks[0].acquire().expect("free");
     let child = testing::fork(move || {
@@ -95,17 +133,17 @@ fn a_wait_with_a_deadline_is_no_part_of_a_deadlock() {
 fn ordered_locking_raises_no_alarm() {
     let long = std::env::var_os("CHAOS").is_some();
     let time = Duration::from_secs(if long { 600 } else { 2 });
-    let (locks, shared) = (locks(4), Shared::new(1));
-    let work = move |locks: Vec<Lock>, shared: Shared| {
-        let (mut random, begin) = (Random::new(), Instant::now());
+    let (locks, shared) = (locks(4), Counters::new(1));
+    let work = move |locks: Vec<Lock>, shared: Counters| {
+        let (mut chance, begin) = (Chance::new(), Instant::now());
         while begin.elapsed() < time {
-            let chosen = random.below(16);
+            let chosen = chance.below(16);
             let wanted = (0..4).filter(|bit| chosen >> bit & 1 == 1);
             let held: Vec<_> = wanted
                 .map(|index| locks[index].acquire().expect("no false alarm"))
                 .collect();
             shared.add(0);
-            random.pause(200);
+            chance.moment(Duration::from_micros(3));
             drop(held);
         }
     };
@@ -131,7 +169,7 @@ fn ordered_locking_raises_no_alarm() {
 /// The other half of a circle is killed: its locks come back, and the wait ends.
 #[test]
 fn a_death_in_the_circle_ends_the_wait() {
-    let (locks, shared) = (locks(2), Shared::new(1));
+    let (locks, shared) = (locks(2), Counters::new(1));
     let (theirs, stage) = (locks.clone(), shared.clone());
     let child = testing::fork(move || {
         theirs[1].acquire().expect("free").leak();

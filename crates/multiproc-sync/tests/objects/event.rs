@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{LIMIT, Random, Shared, kills, until};
-use multiproc_shm::testing;
+use multiproc_shm::testing::{self, Chance, Counters, LIMIT, kills, until};
 use multiproc_sync::Event;
 
 fn event() -> Event {
@@ -39,7 +38,7 @@ fn a_timed_wait_says_whether_it_was_set() {
 #[test]
 fn everybody_who_waits_is_woken_though_it_is_cleared_at_once() {
     let event = event();
-    let shared = Shared::new(2);
+    let shared = Counters::new(2);
     let children: Vec<_> = (0..4)
         .map(|_| {
             let (event, shared) = (event.clone(), shared.clone());
@@ -85,8 +84,8 @@ fn two_processes_hand_the_turn_to_each_other() {
 /// Setters and waiters are killed anywhere; whoever waits for an event that is set returns.
 #[test]
 fn killed_at_any_moment_no_wake_is_lost() {
-    let (event, shared) = (event(), Shared::new(2));
-    let mut random = Random::new();
+    let (event, shared) = (event(), Counters::new(2));
+    let mut chance = Chance::new();
     let (theirs, count) = (event.clone(), shared.clone());
     let waiter = testing::fork(move || {
         while count.get(1) == 0 {
@@ -107,7 +106,7 @@ fn killed_at_any_moment_no_wake_is_lost() {
                 }
             }
         });
-        random.pause(3_000);
+        chance.moment(Duration::from_micros(50));
         let before = shared.get(0);
         child.kill();
         event.set();

@@ -7,6 +7,7 @@ mod barrier;
 mod common;
 mod condition;
 mod deadlock;
+mod edges;
 mod event;
 mod owned;
 mod rwlock;

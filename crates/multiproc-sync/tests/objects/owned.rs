@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use multiproc_shm::testing;
+use multiproc_shm::testing::{self, Counters, LIMIT, until};
 use multiproc_sync::{AcquireError, Condition, Mutex, Once, RLock, ReleaseError};
 
-use crate::common::{LIMIT, Shared, child_that, hold, killed_at_any_moment, until};
+use crate::common::{child_that, hold, killed_at_any_moment};
 
 #[test]
 fn a_mutex_keeps_others_out_and_shows_what_was_written() {
@@ -160,7 +160,7 @@ fn a_condition_waits_with_a_mutex_and_with_an_rlock_at_any_depth() {
 
 #[test]
 fn once_is_once_for_threads_and_processes() {
-    let (once, runs) = (Once::new().expect("a once"), Shared::new(2));
+    let (once, runs) = (Once::new().expect("a once"), Counters::new(2));
     let call = || {
         once.call_once(|| {
             let so_far = runs.get(0);
@@ -186,7 +186,7 @@ fn what_panicked_or_died_is_not_done_and_the_next_does_it() {
     assert!(catch_unwind(AssertUnwindSafe(|| once.call_once(|| panic!("no")))).is_err());
     assert!(!once.is_completed());
 
-    let stage = Shared::new(2);
+    let stage = Counters::new(2);
     let child = testing::fork(|| {
         let _ = once.call_once(|| {
             stage.set(0, 1);
@@ -222,7 +222,7 @@ fn a_once_within_itself_is_refused() {
 
 #[test]
 fn a_mutex_survives_kills_at_any_moment() {
-    let (mutex, told) = (Mutex::new([0u64; 6]).expect("a mutex"), Shared::new(2));
+    let (mutex, told) = (Mutex::new([0u64; 6]).expect("a mutex"), Counters::new(2));
     let work = || {
         let guard = match mutex.lock_timeout(LIMIT) {
             Err(error) if error.is_owner_died() => {
@@ -243,7 +243,7 @@ fn a_mutex_survives_kills_at_any_moment() {
 
 #[test]
 fn an_rlock_survives_kills_at_any_moment() {
-    let (lock, shared) = (RLock::new().expect("a lock"), Shared::new(2));
+    let (lock, shared) = (RLock::new().expect("a lock"), Counters::new(2));
     let work = || {
         let (_outer, died) = match lock.acquire_timeout(LIMIT) {
             Err(error) if error.is_owner_died() => (lock.recover().expect("free"), true),
@@ -265,7 +265,7 @@ fn an_rlock_survives_kills_at_any_moment() {
 fn a_once_survives_kills_at_any_moment() {
     // Each is its own object; the child does the newest.
     let onces: Vec<_> = (0..64).map(|_| Once::new().expect("a once")).collect();
-    let (newest, done) = (Shared::new(2), Shared::new(2));
+    let (newest, done) = (Counters::new(2), Counters::new(2));
     let work = || {
         let once = &onces[newest.get(0) as usize % onces.len()];
         let act = || {

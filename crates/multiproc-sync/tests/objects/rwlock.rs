@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use multiproc_shm::testing;
+use multiproc_shm::testing::{self, Counters, LIMIT, until};
 use multiproc_sync::{AcquireError, RwLock};
 
-use crate::common::{LIMIT, Shared, child_that, hold, killed_at_any_moment, until};
+use crate::common::{child_that, hold, killed_at_any_moment};
 
 fn lock() -> RwLock<[u64; 4]> {
     RwLock::new([0; 4]).expect("a lock")
@@ -92,7 +92,7 @@ fn a_waiting_writer_keeps_new_readers_out() {
 
 #[test]
 fn readers_without_pause_do_not_starve_a_writer() {
-    let (lock, stop) = (lock(), Shared::new(2));
+    let (lock, stop) = (lock(), Counters::new(2));
     let read = || {
         while stop.get(0) == 0 {
             drop(lock.read_timeout(LIMIT).expect("sound"));
@@ -164,7 +164,7 @@ fn a_panic_leaves_the_value_as_it_was() {
 
 #[test]
 fn more_processes_than_rows_read_in_turns() {
-    let (lock, read) = (lock(), Shared::new(2));
+    let (lock, read) = (lock(), Counters::new(2));
     let staying: Vec<_> = (0..32)
         .map(|_| child_that(|| std::mem::forget(lock.read().expect("free"))))
         .collect();
@@ -185,7 +185,7 @@ fn more_processes_than_rows_read_in_turns() {
 
 #[test]
 fn readers_and_writers_survive_kills_at_any_moment() {
-    let (lock, told) = (lock(), Shared::new(2));
+    let (lock, told) = (lock(), Counters::new(2));
     let work = || {
         match lock.read_timeout(LIMIT) {
             Ok(value) => assert!(value.iter().all(|n| *n == value[0]), "{:?}", *value),

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::testing;
+use multiproc_shm::testing::{self, Counters, LIMIT, until};
 use multiproc_sync::{AcquireError, BoundedSemaphore, ReleaseError, Semaphore};
 
-use crate::common::{LIMIT, Shared, child_that, hold, killed_at_any_moment, until};
+use crate::common::{child_that, hold, killed_at_any_moment};
 
 fn semaphore(permits: u32) -> Semaphore {
     Semaphore::new(permits).expect("a semaphore")
@@ -44,7 +44,7 @@ fn a_permit_goes_back_on_any_thread() {
 
 #[test]
 fn never_more_inside_than_permits() {
-    let (seats, inside) = (semaphore(2), Shared::new(2));
+    let (seats, inside) = (semaphore(2), Counters::new(2));
     let work = || {
         for _ in 0..5_000 {
             let _permit = seats.acquire_timeout(LIMIT).expect("nobody stays");
@@ -107,7 +107,7 @@ fn a_new_semaphore_knows_nothing_of_what_lay_there_before() {
 
 #[test]
 fn a_signal_wakes_one_waiter_for_each_permit() {
-    let (ready, woken) = (semaphore(0), Shared::new(2));
+    let (ready, woken) = (semaphore(0), Counters::new(2));
     let children: Vec<_> = (0..3)
         .map(|_| {
             testing::fork(|| {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{LIMIT, Random, Shared, child_that, kills, until};
-use multiproc_shm::testing;
+use crate::common::child_that;
+use multiproc_shm::testing::{self, Chance, Counters, LIMIT, kills, until};
 use multiproc_sync::{BoundedSemaphore, Event, Fd, Semaphore, Waitable};
 use multiproc_sync::{try_wait, wait, wait_deadline};
 
@@ -214,7 +214,7 @@ fn a_forked_child_has_a_doorbell_of_its_own() {
     let things: [&dyn Waitable; 2] = [&event, &reader];
     // This process has one now.
     assert_eq!(wait(&things, Duration::from_millis(1)), Ok(vec![]));
-    let (theirs, came) = (Event::new().expect("an event"), Shared::new(1));
+    let (theirs, came) = (Event::new().expect("an event"), Counters::new(1));
     let child = testing::fork(|| {
         let things: [&dyn Waitable; 2] = [&theirs, &reader];
         came.set(0, 1);
@@ -233,7 +233,7 @@ fn a_forked_child_has_a_doorbell_of_its_own() {
 fn waiters_killed_at_any_moment_harm_nobody() {
     let (event, seats, over) = (event(), semaphore(), event());
     let (reader, _writer) = pipe();
-    let (mut random, kills) = (Random::new(), kills(60));
+    let (mut chance, kills) = (Chance::new(), kills(60));
     let rounds = AtomicU64::new(0);
     thread::scope(|scope| {
         // Each change is waited for by somebody who lives, with and without a doorbell.
@@ -258,7 +258,7 @@ fn waiters_killed_at_any_moment_harm_nobody() {
                     let _ready = wait(&all[..2 + round % 2], SHORT);
                 }
             });
-            random.pause(60_000);
+            chance.moment(Duration::from_millis(1));
             let before = rounds.load(Ordering::Acquire);
             if kill % 2 == 0 {
                 event.set();
@@ -269,7 +269,7 @@ fn waiters_killed_at_any_moment_harm_nobody() {
                 || rounds.load(Ordering::Acquire) > before,
                 "the change was seen",
             );
-            random.pause(60_000);
+            chance.moment(Duration::from_millis(1));
             child.kill();
         }
         over.set();
