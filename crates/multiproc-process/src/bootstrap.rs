@@ -11,7 +11,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,20 +19,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use multiproc_shm::{Handle, Outbox, family, parcel};
 use multiproc_sys::Errno;
 use multiproc_sys::child::{
-    Side, block_all_signals, can_clone, inherited, lifetime, set_name, sibling, stdio,
-    take_inherited, unshare_directory,
+    Side, block_all_signals, can_clone, enter_directory, inherited, lifetime, set_name, sibling,
+    stdio, take_inherited, unshare_directory,
 };
 use multiproc_sys::forkmark;
 use multiproc_sys::image::{self, Identity};
 use multiproc_sys::memory;
 use multiproc_sys::socket::{self, Socket};
-use multiproc_wire::Parcel;
 use multiproc_wire::task::TaskRef;
+use multiproc_wire::{Parcel, RunError};
 use parking_lot::Mutex;
 
 use crate::builder::Lifetime;
 use crate::request::{Boot, Hello, MOST_BYTES, Reply, Request, Role, environment_from_bytes};
-use crate::{current, guard, outcome};
+use crate::start::Closure;
+use crate::{current, guard, log, outcome};
 
 /// Names the boot record: `<descriptor>:<nonce>`. Never part of an environment user code sees.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
@@ -336,25 +337,48 @@ fn become_child(request: Request, fds: Vec<OwnedFd>, parent: u32) -> ! {
     let task = Call {
         task: request.task(),
         argument: request.argument(),
-        outbox: request.outbox(),
     };
+    let outbox = request.outbox();
+    request.settings.apply();
     current::become_child(request.name, daemon, parent, request.parent_name);
-    process::exit(run(&task, ready));
+    let outbox = match family::claim(outbox).and_then(Outbox::from_object) {
+        Ok(outbox) => outbox,
+        Err(error) => {
+            eprintln!("multiproc: the place for the result is gone: {error}");
+            process::exit(FAILED);
+        }
+    };
+    process::exit(run(outbox, ready, || call(&task)));
 }
 
 /// Takes over the starter's surroundings.
 fn prepare(request: &Request, fds: &[OwnedFd]) -> Result<(), String> {
     set_name(&request.name);
-    let [output, error, rest @ ..] = fds else {
-        return Err("the standard streams did not arrive".into());
-    };
-    stdio::Stream::Output
-        .point_to(output.as_fd())
-        .and_then(|()| stdio::Stream::Error.point_to(error.as_fd()))
+    let mut fds = fds.iter().map(AsFd::as_fd);
+    let mut next = |what: &str| fds.next().ok_or_else(|| format!("{what} did not arrive"));
+    let output = next("the standard output")?;
+    let error = next("the standard error")?;
+    let beside = request.beside;
+    let input = beside
+        .input
+        .then(|| next("the standard input"))
+        .transpose()?;
+    let directory = beside
+        .directory
+        .then(|| next("the directory"))
+        .transpose()?;
+    let environment = beside
+        .environment
+        .then(|| next("the environment"))
+        .transpose()?;
+    let input = input.map_or(Ok(()), |input| stdio::Stream::Input.point_to(input));
+    input
+        .and_then(|()| stdio::Stream::Output.point_to(output))
+        .and_then(|()| stdio::Stream::Error.point_to(error))
         .map_err(|errno| format!("cannot set the standard streams: {errno}"))?;
-    if request.environment {
-        let file = rest.first().ok_or("the environment did not arrive")?;
-        let bytes = memory::read_sealed(file.as_fd());
+    enter(directory)?;
+    if let Some(file) = environment {
+        let bytes = memory::read_sealed(file);
         let bytes = bytes.map_err(|errno| format!("cannot read the environment: {errno}"))?;
         set_environment(&bytes);
     }
@@ -362,7 +386,14 @@ fn prepare(request: &Request, fds: &[OwnedFd]) -> Result<(), String> {
     changed.map_err(|errno| format!("cannot take over the starter's surroundings: {errno}"))
 }
 
-fn set_environment(bytes: &[u8]) {
+/// Goes to the working directory that was asked for, if one was.
+pub(crate) fn enter(directory: Option<BorrowedFd<'_>>) -> Result<(), String> {
+    let entered = directory.map_or(Ok(()), enter_directory);
+    entered.map_err(|errno| format!("cannot enter the working directory: {errno}"))
+}
+
+/// Makes the environment the one that `bytes` say. Before this process has other threads.
+pub(crate) fn set_environment(bytes: &[u8]) {
     let wanted = environment_from_bytes(bytes);
     for (name, _) in std::env::vars_os() {
         if !wanted.iter().any(|(other, _)| *other == name) {
@@ -378,32 +409,30 @@ fn set_environment(bytes: &[u8]) {
     }
 }
 
-/// What a child is for.
-struct Call {
-    task: TaskRef,
-    argument: Handle,
-    outbox: Handle,
+/// What a child is for, if that can be sent.
+pub(crate) struct Call {
+    pub(crate) task: TaskRef,
+    pub(crate) argument: Handle,
 }
 
-/// Runs the task and leaves what it came to in the outbox; the exit code.
-fn run(request: &Call, ready: Result<(), String>) -> i32 {
-    let outbox = match family::claim(request.outbox).and_then(Outbox::from_object) {
-        Ok(outbox) => outbox,
-        Err(error) => {
-            eprintln!("multiproc: the place for the result is gone: {error}");
-            return FAILED;
-        }
-    };
+/// Has `call` run the task, if all is `ready` for it, and leaves what it came to in the outbox; the
+/// exit code.
+pub(crate) fn run(
+    outbox: Outbox,
+    ready: Result<(), String>,
+    call: impl FnOnce() -> (Parcel, i32),
+) -> i32 {
     let place = outbox.clone();
     guard::last_words(move |report| {
         // The process aborts next; there is nobody to tell if this fails.
         let _ = deliver(&place, &outcome::panicked(report));
     });
+    log::info(format_args!("begins"));
     let (reply, code) = match ready {
-        Ok(()) => call(request),
+        Ok(()) => log::in_span(call),
         Err(text) => (outcome::failed(&text), FAILED),
     };
-    match deliver(&outbox, &reply) {
+    let code = match deliver(&outbox, &reply) {
         Ok(()) => code,
         Err(text) => {
             // What did not fit may have been large; this is not.
@@ -412,10 +441,13 @@ fn run(request: &Call, ready: Result<(), String>) -> i32 {
             }
             FAILED
         }
-    }
+    };
+    log::info(format_args!("returns with code {code}"));
+    code
 }
 
-fn call(request: &Call) -> (Parcel, i32) {
+/// Runs a task on its argument.
+pub(crate) fn call(request: &Call) -> (Parcel, i32) {
     let argument = match family::claim(request.argument) {
         Ok(argument) => argument,
         Err(error) => return (outcome::failed(&format!("the argument: {error}")), FAILED),
@@ -424,16 +456,28 @@ fn call(request: &Call) -> (Parcel, i32) {
         Ok(task) => task,
         Err(error) => return (outcome::failed(&error.to_string()), FAILED),
     };
-    let mut reply = outcome::returned();
-    let result = guard::catch(AssertUnwindSafe(|| {
+    reply_of(|reply| {
         parcel::with_bytes(&argument, |bytes, attachments| {
-            task.run(bytes, attachments, &mut reply)
+            task.run(bytes, attachments, reply)
         })
-    }));
-    match result {
+        .map_err(|error| format!("the argument: {error}"))
+    })
+}
+
+/// Runs what a copy of the starter has in its memory.
+pub(crate) fn call_closure(closure: Closure<'_>) -> (Parcel, i32) {
+    reply_of(|reply| Ok(closure(reply)))
+}
+
+/// What `act`, which appends its result, comes to.
+fn reply_of(
+    act: impl FnOnce(&mut Parcel) -> Result<Result<(), RunError>, String>,
+) -> (Parcel, i32) {
+    let mut reply = outcome::returned();
+    match guard::catch(AssertUnwindSafe(|| act(&mut reply))) {
         Ok(Ok(Ok(()))) => (reply, 0),
         Ok(Ok(Err(error))) => (outcome::not_run(&error), FAILED),
-        Ok(Err(error)) => (outcome::failed(&format!("the argument: {error}")), FAILED),
+        Ok(Err(text)) => (outcome::failed(&text), FAILED),
         Err(report) => (outcome::panicked(&report), PANICKED),
     }
 }

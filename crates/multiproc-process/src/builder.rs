@@ -1,40 +1,27 @@
 //! Saying how a process is to start, and starting it.
 
+use std::cell::Cell;
+use std::ffi::OsStr;
 use std::fmt;
-use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::time::Duration;
 
 use multiproc_shm::{Outbox, parcel};
 use multiproc_wire::codec;
 use multiproc_wire::task::TaskRef;
-use multiproc_wire::{EncodeError, FunctionError};
+use multiproc_wire::{EncodeError, FunctionError, RunError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::child::Child;
+use crate::context::{self, StartMethod};
 use crate::error::StartError;
 use crate::process::Process;
 use crate::request::MOST_NAME;
 use crate::start::{self, Order};
+use crate::stdio::{self, Stdio};
+use crate::wishes::{Edit, Wishes};
 use crate::{current, exit, hook};
-
-/// How a process comes about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StartMethod {
-    /// A small copy of this program, made at the first start, copies itself for each process: fast,
-    /// whatever the size of this process. One copy is always made ahead and waits. Falls back to [`StartMethod::Spawn`], with one line on
-    /// stderr, on kernels that do not allow it.
-    #[default]
-    ForkServer,
-    /// This program is run again for each process.
-    Spawn,
-}
-
-/// The start methods this system has, the default first.
-pub fn start_methods() -> &'static [StartMethod] {
-    &[StartMethod::ForkServer, StartMethod::Spawn]
-}
 
 /// What becomes of a process when the one that started it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,30 +34,58 @@ pub(crate) enum Lifetime {
     Detached,
 }
 
-/// A process about to be started: made by [`Process::new`] or [`Process::call`].
+/// A process about to be started: made by [`Process::new`] and its like.
+///
+/// ```
+/// use multiproc_process::Process;
+///
+/// let process = Process::call(|| std::env::var("GREETING").ok())
+///     .name("polite")
+///     .env("GREETING", "hello")
+///     .current_dir("/")
+///     .memory_limit(1 << 30)
+///     .start()?;
+/// assert_eq!(process.join()?.as_deref(), Some("hello"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing happens before `start`"]
 pub struct ProcessBuilder<A, R> {
-    task: Result<TaskRef, FunctionError>,
-    argument: A,
+    work: Work<A, R>,
     name: Option<String>,
     lifetime: Lifetime,
-    method: StartMethod,
-    result: PhantomData<fn() -> R>,
+    method: Option<StartMethod>,
+    wishes: Wishes,
+}
+
+/// What the process is for.
+enum Work<A, R> {
+    Task(Result<TaskRef, FunctionError>, A),
+    Closure(Box<dyn FnOnce() -> R + Send>),
 }
 
 impl<A, R> ProcessBuilder<A, R>
 where
     A: Serialize + 'static,
-    R: DeserializeOwned + 'static,
+    R: Serialize + DeserializeOwned + 'static,
 {
     pub(crate) fn new(task: Result<TaskRef, FunctionError>, argument: A) -> ProcessBuilder<A, R> {
+        ProcessBuilder::of(Work::Task(task, argument))
+    }
+
+    pub(crate) fn of_closure(closure: Box<dyn FnOnce() -> R + Send>) -> ProcessBuilder<A, R> {
         ProcessBuilder {
-            task,
-            argument,
+            method: Some(StartMethod::Fork),
+            ..ProcessBuilder::of(Work::Closure(closure))
+        }
+    }
+
+    fn of(work: Work<A, R>) -> ProcessBuilder<A, R> {
+        ProcessBuilder {
+            work,
             name: None,
             lifetime: Lifetime::Joined,
-            method: StartMethod::default(),
-            result: PhantomData,
+            method: None,
+            wishes: Wishes::default(),
         }
     }
 
@@ -97,17 +112,105 @@ where
         self
     }
 
-    /// How it comes about; otherwise [`StartMethod::ForkServer`].
+    /// How it comes about; otherwise as [`get_start_method`](crate::get_start_method) says.
     pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.method = method;
+        self.method = Some(method);
+        self
+    }
+
+    /// Sets a variable of its environment, which is otherwise this process's of the moment of the
+    /// start.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let edit = Edit::Set(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.wishes.environment.push(edit);
+        self
+    }
+
+    /// Sets several variables of its environment.
+    pub fn envs<N, V>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        for (name, value) in pairs {
+            self = self.env(name, value);
+        }
+        self
+    }
+
+    /// Takes a variable out of its environment.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        let edit = Edit::Remove(name.as_ref().to_owned());
+        self.wishes.environment.push(edit);
+        self
+    }
+
+    /// Empties its environment, but for what is set after this.
+    pub fn env_clear(mut self) -> Self {
+        self.wishes.environment.push(Edit::Clear);
+        self
+    }
+
+    /// Its working directory; otherwise this process's at the start. A relative path begins there.
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.wishes.directory = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Where it reads its standard input from; otherwise there is none ([`Stdio::null`]).
+    pub fn stdin(mut self, input: impl Into<Stdio>) -> Self {
+        self.wishes.streams[0] = Some(input.into());
+        self
+    }
+
+    /// Where its standard output goes; otherwise where this process's goes ([`Stdio::inherit`]).
+    pub fn stdout(mut self, output: impl Into<Stdio>) -> Self {
+        self.wishes.streams[1] = Some(output.into());
+        self
+    }
+
+    /// Where its standard error goes; otherwise where this process's goes ([`Stdio::inherit`]).
+    pub fn stderr(mut self, error: impl Into<Stdio>) -> Self {
+        self.wishes.streams[2] = Some(error.into());
+        self
+    }
+
+    /// Lets it have at most so many bytes of private writable memory (`RLIMIT_DATA`), what it begins
+    /// with (about 1 MiB, more by [`StartMethod::Fork`]) included. A Rust program that gets no
+    /// memory aborts: the join says [`Signaled`](crate::JoinError::Signaled) with `SIGABRT`.
+    ///
+    /// Memory shared by way of this library does not count.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.wishes.memory = Some(bytes);
+        self
+    }
+
+    /// Lets it have at most so much processor time (`RLIMIT_CPU`), in whole seconds, rounded up. Then
+    /// it is killed by `SIGXCPU`, one second later by `SIGKILL`.
+    pub fn cpu_limit(mut self, time: Duration) -> Self {
+        self.wishes.processor_time = Some(time);
+        self
+    }
+
+    /// Its niceness, from -20 (first) to 19 (last); less than this process's takes rights. Where they
+    /// are missing, the join says so.
+    pub fn nice(mut self, nice: i32) -> Self {
+        self.wishes.nice = Some(nice);
+        self
+    }
+
+    /// The processors it may run on, by number. Where none of them is one it may have, the join says
+    /// so.
+    pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Self {
+        self.wishes.affinity = Some(processors.into_iter().collect());
         self
     }
 
     /// Starts it. Returns when the process is there and has been told what to do, not when it has begun.
     ///
-    /// Working directory, file mode mask, environment, resource limits, blocked signals, niceness,
-    /// processors, standard output and error are those of the calling thread now. Standard input is
-    /// empty.
+    /// What the builder does not say is as it is in the calling thread now: working directory, file
+    /// mode mask, environment, resource limits, blocked signals, niceness, processors, standard
+    /// output and error. Standard input is empty.
     ///
     /// # Errors
     ///
@@ -116,33 +219,40 @@ where
         if !hook::has_run() {
             return Err(StartError::HookMissing);
         }
-        let task = self.task?;
-        let name = self.name.unwrap_or_else(next_name);
-        let name = fitting(name)?;
-        let argument = parcel::store(&codec::encode(&self.argument)?)?;
-        drop(self.argument);
+        self.wishes.check()?;
+        let name = fitting(self.name.unwrap_or_else(current::next_name))?;
+        let argument;
+        let work = match self.work {
+            Work::Task(task, given) => {
+                let task = task?;
+                argument = parcel::store(&codec::encode(&given)?)?;
+                start::Work::Task(task, &argument)
+            }
+            Work::Closure(closure) => start::Work::Closure(Box::new(|reply| {
+                codec::encode_into(&closure(), reply).map_err(RunError::Encode)
+            })),
+        };
         let outbox = Outbox::create()?;
         exit::watch_own_end()
             .map_err(|errno| StartError::from_errno("cannot watch for the end", errno))?;
+        let mut wishes = self.wishes;
+        let (theirs, ours) = stdio::open(std::mem::take(&mut wishes.streams))?;
         let order = Order {
-            task,
-            argument: &argument,
             outbox: &outbox,
             name: &name,
             lifetime: self.lifetime,
+            directory: wishes.open_directory()?,
+            wishes: &wishes,
+            streams: &theirs,
+            our_ends: Cell::new(ours),
         };
-        let born = start::start(&order, self.method)?;
-        let child = Child::adopt(born, name, self.lifetime, outbox)?;
+        let method = self.method.unwrap_or_else(context::get_start_method);
+        let born = start::start(&order, work, method)?;
+        let ours = order.our_ends.take();
+        drop(order);
+        drop(theirs);
+        let child = Child::adopt(born, name, self.lifetime, outbox, ours)?;
         Ok(Process::new_handle(child))
-    }
-}
-
-fn next_name() -> String {
-    static NUMBER: AtomicU64 = AtomicU64::new(1);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    match current::family_name() {
-        None => format!("Process-{number}"),
-        Some(parent) => format!("{parent}:{number}"),
     }
 }
 
@@ -161,6 +271,7 @@ impl<A, R> fmt::Debug for ProcessBuilder<A, R> {
             .field("name", &self.name)
             .field("lifetime", &self.lifetime)
             .field("start_method", &self.method)
+            .field("wishes", &self.wishes)
             .finish_non_exhaustive()
     }
 }

@@ -12,16 +12,18 @@ use std::sync::{Arc, OnceLock};
 
 use multiproc_shm::family;
 use multiproc_shm::{MemberId, Object, OpenError, Outbox};
-use multiproc_sys::Errno;
 use multiproc_sys::child::{PidFd, Signal};
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::poll;
-use parking_lot::Mutex;
+use multiproc_sys::{Errno, forkmark, poll};
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::builder::{Lifetime, StartMethod};
+use crate::builder::Lifetime;
+use crate::context::StartMethod;
 use crate::error::{SignalError, StartError};
 use crate::exit::ExitStatus;
 use crate::keeper::Keeper;
+use crate::log;
+use crate::stdio::{self, OurEnds};
 
 /// Children not yet reaped, by token. An entry keeps the child known when all its handles are gone.
 static CHILDREN: Mutex<BTreeMap<u64, Arc<Child>>> = Mutex::new(BTreeMap::new());
@@ -39,13 +41,25 @@ pub(crate) struct Child {
     lifetime: Lifetime,
     pidfd: PidFd,
     member: MemberId,
-    outbox: Outbox,
     keeper: Arc<Keeper>,
+    /// The mark of the process whose child it is: a copy of that process has the handles, but no
+    /// child.
+    parent: u64,
     life: Mutex<Life>,
     /// Written once, under `life`, by whoever reaps.
     status: OnceLock<ExitStatus>,
+    outcome: Mutex<Outcome>,
+    /// This process's ends of its streams.
+    streams: Mutex<OurEnds>,
+}
+
+/// What the child leaves.
+enum Outcome {
+    /// It was not looked for: the child may live.
+    In(Outbox),
     /// What was in the outbox when the child had ended.
-    outcome: OnceLock<Result<Option<Object>, OpenError>>,
+    Out(Result<Option<Object>, OpenError>),
+    Closed,
 }
 
 /// What changes while the child lives.
@@ -84,6 +98,7 @@ impl Child {
         name: String,
         lifetime: Lifetime,
         outbox: Outbox,
+        streams: OurEnds,
     ) -> Result<Arc<Child>, StartError> {
         let child = Arc::new(Child {
             token: NEXT_TOKEN.fetch_add(1, Ordering::Relaxed),
@@ -93,22 +108,28 @@ impl Child {
             lifetime,
             pidfd: born.pidfd,
             member: born.member,
-            outbox,
             keeper: born.keeper,
+            parent: forkmark::stamp(),
             life: Mutex::new(Life {
                 watched: false,
                 waiting: 0,
                 callbacks: Vec::new(),
             }),
             status: OnceLock::new(),
-            outcome: OnceLock::new(),
+            outcome: Mutex::new(Outcome::In(outbox)),
+            streams: Mutex::new(streams),
         });
+        log::info(format_args!(
+            "started process '{}' (pid {}) by {:?}",
+            child.name, child.pid, child.method
+        ));
         CHILDREN.lock().insert(child.token, Arc::clone(&child));
         if child.reap(Reaper::Waiter).is_some() {
             // It was quick. The keeper need not wake up for what this thread has just done.
             return Ok(child);
         }
-        let watched = child.watch(&mut child.life.lock());
+        let captured = child.capture();
+        let watched = captured.and_then(|()| child.watch(&mut child.life.lock()));
         if let Err(errno) = watched {
             // A child whose end nobody would notice must not be.
             let _ = child.signal(Signal::Kill);
@@ -118,8 +139,21 @@ impl Child {
         Ok(child)
     }
 
+    /// Has the keeper read what is captured.
+    fn capture(&self) -> Result<(), Errno> {
+        let streams = self.streams.lock();
+        let mut captured = streams.captured.iter().flatten();
+        captured.try_for_each(|capture| capture.begin(&self.keeper))
+    }
+
+    /// Whether it is this process's child: a copy of its parent has a handle, but may not reap it, nor
+    /// touch what its keeper watches.
+    fn is_ours(&self) -> bool {
+        self.parent == forkmark::stamp()
+    }
+
     fn watch(&self, life: &mut Life) -> Result<(), Errno> {
-        if !life.watched {
+        if !life.watched && self.is_ours() {
             self.keeper.watch().add(self.pidfd.as_fd(), self.token)?;
             life.watched = true;
         }
@@ -127,7 +161,7 @@ impl Child {
     }
 
     fn unwatch(&self, life: &mut Life) {
-        if life.watched {
+        if life.watched && self.is_ours() {
             self.keeper.watch().remove(self.pidfd.as_fd());
             life.watched = false;
         }
@@ -143,6 +177,10 @@ impl Child {
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), SignalError> {
         let pid = self.pid;
+        log::debug(format_args!(
+            "sends {signal:?} to process '{}' (pid {pid})",
+            self.name
+        ));
         let sent = self.pidfd.signal(signal);
         sent.map_err(|errno| SignalError { pid, errno })
     }
@@ -187,6 +225,9 @@ impl Child {
         if let Some(&status) = self.status.get() {
             return Some(status);
         }
+        if !self.is_ours() {
+            return self.foreign_status();
+        }
         let status = self.take_status()?;
         self.unwatch(&mut life);
         self.keeper.forget(self.pid);
@@ -194,6 +235,10 @@ impl Child {
             Reaper::Keeper => family::member_died(self.member),
             Reaper::Waiter => family::sweep_now(self.member),
         }
+        log::info(format_args!(
+            "process '{}' (pid {}) {status}",
+            self.name, self.pid
+        ));
         let callbacks = std::mem::take(&mut life.callbacks);
         let _ = self.status.set(status);
         drop(life);
@@ -216,20 +261,62 @@ impl Child {
         }
     }
 
+    /// In a copy of the parent: how it ended, as far as that can be known, if it has.
+    #[cold]
+    fn foreign_status(&self) -> Option<ExitStatus> {
+        let ended = poll::readable(self.pidfd.as_fd(), Deadline::NOW) != Ok(false);
+        ended.then(|| self.stolen_status())
+    }
+
     #[cold]
     fn stolen_status(&self) -> ExitStatus {
         if let Some(exit) = self.pidfd.exit_of_reaped() {
             return exit.into();
         }
         match self.outcome() {
-            Ok(Some(_)) => ExitStatus::Code(0),
+            Some(Ok(Some(_))) => ExitStatus::Code(0),
             _ => ExitStatus::Unknown,
         }
     }
 
-    /// What the child, which has ended, left in its outbox.
-    pub(crate) fn outcome(&self) -> &Result<Option<Object>, OpenError> {
-        self.outcome.get_or_init(|| self.outbox.content())
+    /// What the child, which has ended, left in its outbox; `None` if it was closed.
+    pub(crate) fn outcome(&self) -> Option<Result<Option<Object>, OpenError>> {
+        let mut outcome = self.outcome.lock();
+        if let Outcome::In(outbox) = &*outcome {
+            *outcome = Outcome::Out(outbox.content());
+        }
+        match &*outcome {
+            Outcome::Out(content) => Some(content.clone()),
+            _ => None,
+        }
+    }
+
+    /// Gives back what an ended child has left; `false` if it still runs.
+    pub(crate) fn close(&self) -> bool {
+        let ended = self.has_ended().is_some();
+        if ended {
+            *self.outcome.lock() = Outcome::Closed;
+            *self.streams.lock() = OurEnds::default();
+        }
+        ended
+    }
+
+    pub(crate) fn streams(&self) -> MutexGuard<'_, OurEnds> {
+        self.streams.lock()
+    }
+
+    /// The last it wrote to a stream that is captured.
+    pub(crate) fn captured(&self, stream: usize) -> Option<Vec<u8>> {
+        let capture = self.streams.lock().captured[stream].clone();
+        capture
+            .filter(|_| self.is_ours())
+            .map(|capture| capture.tail())
+    }
+
+    /// The last it wrote to its standard error, where that can be known.
+    pub(crate) fn last_words(&self) -> Option<Vec<u8>> {
+        let captured = self.captured(1);
+        captured.or_else(|| stdio::rest_of(self.streams.lock().error.as_ref()?))
     }
 
     /// Has `callback` called once when the child is reaped; at once if it has been.
@@ -254,6 +341,14 @@ pub(crate) fn ended(token: u64) {
     let child = CHILDREN.lock().get(&token).map(Arc::clone);
     if let Some(child) = child {
         child.reap(Reaper::Keeper);
+    }
+}
+
+/// In a copy of the process whose children they are. Pipes to them that nobody has taken are closed:
+/// they must not stay open because of the copy.
+pub(crate) fn forget_all() {
+    for child in std::mem::take(&mut *CHILDREN.lock()).into_values() {
+        *child.streams.lock() = OurEnds::default();
     }
 }
 

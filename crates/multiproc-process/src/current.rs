@@ -1,6 +1,7 @@
 //! Who this process is, and who its parent.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use multiproc_sys::clock::Deadline;
 
@@ -9,8 +10,11 @@ use crate::child;
 /// What the root of a family is called.
 const ROOT: &str = "main";
 
-/// Set once in a child, before its task runs.
-static CHILD: OnceLock<Origin> = OnceLock::new();
+/// Set in a child, before its task runs. A copy of this process replaces it by its own.
+static CHILD: RwLock<Option<Arc<Origin>>> = RwLock::new(None);
+
+/// The number in the next child's name, if it is not given one.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug)]
 struct Origin {
@@ -38,17 +42,26 @@ pub struct ParentProcess {
 ///
 /// The program that was not started by this library is called `main`.
 pub fn current_process() -> CurrentProcess {
-    let origin = CHILD.get();
     CurrentProcess {
         pid: std::process::id(),
-        name: origin.map_or(ROOT, |origin| &origin.name).to_owned(),
-        daemon: origin.is_some_and(|origin| origin.daemon),
+        name: name(),
+        daemon: origin().is_some_and(|origin| origin.daemon),
     }
+}
+
+fn origin() -> Option<Arc<Origin>> {
+    // A panic cannot leave one pointer half written.
+    CHILD.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// This process's name.
+pub(crate) fn name() -> String {
+    origin().map_or_else(|| ROOT.to_owned(), |origin| origin.name.clone())
 }
 
 /// The process that started this one, or `None` in the program that was not started by this library.
 pub fn parent_process() -> Option<ParentProcess> {
-    CHILD.get().map(|origin| origin.parent.clone())
+    origin().map(|origin| origin.parent.clone())
 }
 
 /// The processes started by this one that have not been seen to end, in the order of their start.
@@ -71,17 +84,22 @@ pub(crate) fn become_child(name: String, daemon: bool, parent: u32, parent_name:
         pid: parent,
         name: parent_name,
     };
-    // A process becomes a child once.
-    let _ = CHILD.set(Origin {
+    let origin = Origin {
         name,
         daemon,
         parent,
-    });
+    };
+    *CHILD.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(origin));
+    NEXT.store(1, Ordering::Relaxed);
 }
 
-/// The part of this process's name that its children's names begin with; empty in the root.
-pub(crate) fn family_name() -> Option<&'static str> {
-    CHILD.get().map(|origin| origin.name.as_str())
+/// A name for a child that is not given one: `Process-1`, and in a child `Process-1:1`.
+pub(crate) fn next_name() -> String {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    match origin() {
+        None => format!("Process-{number}"),
+        Some(origin) => format!("{}:{number}", origin.name),
+    }
 }
 
 impl CurrentProcess {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use multiproc_sys::child::{Exit, Signal, lifetime};
+use multiproc_sys::child::{Exit, Signal, flush, lifetime};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::{Errno, forkmark};
 
@@ -102,6 +102,15 @@ pub(crate) fn watch_own_end() -> Result<(), Errno> {
         return Ok(());
     }
     lifetime::at_exit(end_children)
+}
+
+/// The normal end of a copy of another process: as [`end_children`], and output is flushed. What the
+/// original has registered for its own exit does not run here.
+pub(crate) fn leave_copy(code: i32) -> ! {
+    // Also where this process has started none: then there is nothing to end.
+    end_children();
+    flush();
+    lifetime::exit_now(code)
 }
 
 /// Daemons are killed first, then the others awaited: they may wait for what a daemon holds.

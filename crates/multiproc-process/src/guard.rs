@@ -4,7 +4,7 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo, UnwindSafe};
-use std::sync::OnceLock;
+use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,14 +58,14 @@ pub fn catch<T>(act: impl FnOnce() -> T + UnwindSafe) -> Result<T, PanicReport> 
 type LastWords = Box<dyn Fn(&PanicReport) + Send + Sync>;
 
 /// See [`last_words`].
-static LAST_WORDS: OnceLock<LastWords> = OnceLock::new();
+static LAST_WORDS: RwLock<Option<LastWords>> = RwLock::new(None);
 
 /// Has `say` called with the report of a panic in a program that is built to abort: nothing can catch
 /// it there, and nothing runs after the hook.
 pub(crate) fn last_words(say: impl Fn(&PanicReport) + Send + Sync + 'static) {
     if cfg!(panic = "abort") {
-        // A process has one task.
-        let _ = LAST_WORDS.set(Box::new(say));
+        let mut words = LAST_WORDS.write().unwrap_or_else(PoisonError::into_inner);
+        *words = Some(Box::new(say));
     }
 }
 
@@ -84,7 +84,10 @@ fn hook(info: &PanicHookInfo<'_>) {
         backtrace: captured.then(|| backtrace.to_string()),
     };
     eprint!("{}", printed(&report));
-    if let Some(say) = LAST_WORDS.get() {
+    if cfg!(panic = "abort")
+        && let Ok(words) = LAST_WORDS.try_read()
+        && let Some(say) = &*words
+    {
         say(&report);
     }
     if CATCHING.get() > 0 {

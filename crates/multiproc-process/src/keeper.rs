@@ -27,8 +27,9 @@ use multiproc_sys::child::{
 };
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory;
-use multiproc_sys::poll::{Bell, Watch};
+use multiproc_sys::poll::{self, Bell, Watch};
 use multiproc_sys::random;
+use multiproc_sys::rest;
 use multiproc_sys::robust;
 use multiproc_sys::socket::{self, Socket};
 use multiproc_sys::{Errno, child::Exit};
@@ -39,11 +40,13 @@ use crate::child;
 use crate::error::StartError;
 use crate::request::{Boot, Role};
 use crate::start::forkserver::Zygote;
+use crate::stdio;
 
 /// The keepers of this process: one, unless its threads' rights differ or have changed.
 static KEEPERS: Mutex<Vec<Arc<Keeper>>> = Mutex::new(Vec::new());
 
-/// Tokens of the watch: this one, servants above [`SERVANTS`], children below.
+/// Tokens of the watch: this one, servants above [`SERVANTS`], captures from [`stdio::CAPTURES`],
+/// children below.
 const BELL: u64 = u64::MAX;
 const SERVANTS: u64 = 1 << 63;
 
@@ -152,6 +155,15 @@ pub(crate) fn fork_servers() -> Vec<u32> {
     found
 }
 
+/// In a copy of this process: the keepers are the original's, and so are the fork servers. Closes what
+/// leads to those.
+pub(crate) fn forget_all() {
+    for keeper in std::mem::take(&mut *KEEPERS.lock()) {
+        keeper.zygote.lock().take();
+        keeper.servants.lock().clear();
+    }
+}
+
 impl Keeper {
     fn begin(rights: Rights) -> Result<Arc<Keeper>, StartError> {
         let os = |errno| StartError::from_errno("cannot make the keeper of processes", errno);
@@ -181,20 +193,23 @@ impl Keeper {
     fn run(&self) -> ! {
         // The program's handlers run on the program's threads.
         block_all_signals();
-        let mut tokens = Vec::new();
+        let me = rest::register();
+        // Room for all that one wait brings: no memory is taken during a rest.
+        let mut tokens = Vec::with_capacity(poll::MOST_TOKENS);
         loop {
             let pause = match self.looks.load(Ordering::Relaxed) {
                 0 => Deadline::NEVER,
                 _ => Deadline::after(STRAYS_PAUSE),
             };
             // It fails only for want of memory for a moment, if at all; what is ready stays ready.
-            if self.watch.wait(&mut tokens, pause).is_err() {
+            if me.rest(|| self.watch.wait(&mut tokens, pause)).is_err() {
                 thread::yield_now();
             }
             for token in tokens.drain(..) {
                 match token {
                     BELL => self.work(),
                     token if token >= SERVANTS => self.bury(token),
+                    token if token >= stdio::CAPTURES => stdio::ready(token),
                     token => child::ended(token),
                 }
             }
@@ -293,8 +308,12 @@ impl Keeper {
         })
     }
 
-    /// Runs this program again.
-    pub(crate) fn launch(self: &Arc<Keeper>, role: Role) -> Result<Launched, LaunchError> {
+    /// Runs this program again, in this environment.
+    pub(crate) fn launch(
+        self: &Arc<Keeper>,
+        role: Role,
+        mut environment: Vec<(OsString, OsString)>,
+    ) -> Result<Launched, LaunchError> {
         let os = |errno| StartError::from_errno("cannot run this program again", errno);
         let arena = family::arena_fd().map_err(StartError::from)?;
         let exchange = family::exchange_fd().map_err(StartError::from)?;
@@ -310,7 +329,6 @@ impl Keeper {
         };
         let record = memory::sealed_bytes("multiproc-boot", &boot.to_bytes()).map_err(os)?;
         let variable = bootstrap::variable(record.as_raw_fd(), boot.nonce);
-        let mut environment: Vec<_> = std::env::vars_os().collect();
         environment.retain(|(name, _)| name != bootstrap::VARIABLE);
         let pairs = environment.iter().cloned();
         let boot_pair = (bootstrap::VARIABLE.into(), variable.into());
@@ -365,7 +383,7 @@ impl Keeper {
 impl Launched {
     /// Waits for the end of a process that did not come up, and says how it ended.
     pub(crate) fn post_mortem(&self, keeper: &Keeper) -> String {
-        let _ = multiproc_sys::poll::readable(self.pidfd.as_fd(), Deadline::NEVER);
+        let _ = poll::readable(self.pidfd.as_fd(), Deadline::NEVER);
         let exit = self.pidfd.reap();
         keeper.forget(self.pid);
         match exit {

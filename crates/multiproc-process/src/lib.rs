@@ -60,6 +60,7 @@
 mod bootstrap;
 mod builder;
 mod child;
+mod context;
 mod current;
 mod error;
 mod exit;
@@ -67,23 +68,29 @@ mod exit;
 pub mod guard;
 mod hook;
 mod keeper;
+mod log;
 mod outcome;
 mod process;
 mod request;
 mod start;
+mod stdio;
 #[doc(hidden)]
 pub mod testing;
+mod wishes;
 
-pub use builder::{ProcessBuilder, StartMethod, start_methods};
+pub use builder::ProcessBuilder;
 pub use child::ActiveChild;
+pub use context::{Context, StartMethod, get_start_method, set_start_method, start_methods};
 pub use current::{
     CurrentProcess, ParentProcess, active_children, cpu_count, current_process, parent_process,
 };
-pub use error::{JoinError, Resource, SignalError, StartError, signal_name};
+pub use error::{CloseError, JoinError, Resource, SignalError, StartError, signal_name};
 pub use exit::ExitStatus;
 pub use guard::PanicReport;
-pub use process::Process;
+pub use log::{LogLevel, log_to_stderr};
+pub use process::{Process, Run};
 pub use start::init;
+pub use stdio::Stdio;
 
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}

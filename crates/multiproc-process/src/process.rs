@@ -1,6 +1,7 @@
 //! The handle of a process that computes a value.
 
 use std::fmt;
+use std::io::{PipeReader, PipeWriter};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use multiproc_wire::task::TaskRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::builder::{Lifetime, ProcessBuilder, StartMethod};
+use crate::builder::{Lifetime, ProcessBuilder};
 use crate::child::Child;
-use crate::error::{JoinError, SignalError};
+use crate::context::StartMethod;
+use crate::error::{CloseError, JoinError, SignalError};
 use crate::exit::ExitStatus;
 use crate::outcome;
 
@@ -78,6 +80,68 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     pub fn call(f: fn() -> R) -> ProcessBuilder<(), R> {
         ProcessBuilder::new(TaskRef::of_call(f), ())
     }
+
+    /// A process that will [run](Run) `task`.
+    ///
+    /// ```
+    /// use multiproc_process::{Process, Run};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Area {
+    ///     width: u32,
+    ///     height: u32,
+    /// }
+    ///
+    /// impl Run for Area {
+    ///     type Output = u32;
+    ///
+    ///     fn run(self) -> u32 {
+    ///         self.width * self.height
+    ///     }
+    /// }
+    ///
+    /// let process = Process::from_task(Area { width: 6, height: 7 }).start()?;
+    /// assert_eq!(process.join()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_task<T: Run<Output = R>>(task: T) -> ProcessBuilder<T, R> {
+        Process::new(T::run, task)
+    }
+
+    /// A process that is a copy of this one and will call `closure`, with whatever that has captured:
+    /// [`StartMethod::Fork`]. Only its result has to travel.
+    ///
+    /// The copy has all memory, open files and environment of this process. Handles of shared
+    /// objects are its own from then on; what this process's threads hold (a lock, a permit) is not
+    /// held by the copy. Handles of processes can be asked and joined there, but for the exit code,
+    /// which only the parent is sure to learn. Functions registered with `atexit` do not run at its
+    /// end.
+    ///
+    /// Its [`start`](ProcessBuilder::start) is refused with
+    /// [`StartError::ThreadsRunning`](crate::StartError::ThreadsRunning) where other threads run than
+    /// those of this library, as they do in tests.
+    ///
+    /// ```no_run
+    /// use multiproc_process::Process;
+    ///
+    /// let words = vec!["not".to_owned(), "sent".to_owned()];
+    /// let process = Process::fork(move || words.concat().len()).start()?;
+    /// assert_eq!(process.join()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fork(closure: impl FnOnce() -> R + Send + 'static) -> ProcessBuilder<(), R> {
+        ProcessBuilder::of_closure(Box::new(closure))
+    }
+}
+
+/// Work that knows itself what it needs: see [`Process::from_task`].
+pub trait Run: Serialize + DeserializeOwned + 'static {
+    /// What it comes to.
+    type Output: Serialize + DeserializeOwned + 'static;
+
+    /// Does the work, in the new process.
+    fn run(self) -> Self::Output;
 }
 
 impl<R: DeserializeOwned + 'static> Process<R> {
@@ -119,13 +183,18 @@ impl<R: DeserializeOwned + 'static> Process<R> {
 
     fn join_by(&self, deadline: Deadline) -> Result<R, JoinError> {
         let status = self.child.wait(deadline).ok_or(JoinError::TimedOut)?;
-        match self.child.outcome() {
-            Ok(Some(content)) => {
-                parcel::with_bytes(content, outcome::read).map_err(JoinError::Open)?
+        let joined = match self.child.outcome() {
+            Some(Ok(Some(content))) => {
+                parcel::with_bytes(&content, outcome::read).map_err(JoinError::Open)?
             }
-            Ok(None) => Err(status.into()),
-            Err(error) => Err(JoinError::Open(error.clone())),
-        }
+            Some(Ok(None)) => Err(status.into()),
+            Some(Err(error)) => Err(JoinError::Open(error)),
+            None => Err(JoinError::Closed),
+        };
+        joined.map_err(|error| match self.child.last_words() {
+            Some(words) => error.with_stderr(&words),
+            None => error,
+        })
     }
 }
 
@@ -197,6 +266,46 @@ impl<R> Process<R> {
     /// A descriptor that is readable once the process has ended, for `poll` and the like.
     pub fn sentinel(&self) -> BorrowedFd<'_> {
         self.child.sentinel()
+    }
+
+    /// The pipe that leads to its standard input, if [`Stdio::piped`](crate::Stdio::piped) was asked
+    /// for. Once: then it is the caller's. Dropped, the process reads the end of its input.
+    pub fn take_stdin(&self) -> Option<PipeWriter> {
+        self.child.streams().input.take()
+    }
+
+    /// The pipe that leads from its standard output, if [`Stdio::piped`](crate::Stdio::piped) was asked
+    /// for. Once: then it is the caller's.
+    pub fn take_stdout(&self) -> Option<PipeReader> {
+        self.child.streams().output.take()
+    }
+
+    /// As [`Process::take_stdout`], of standard error. While nobody has taken it, an error of a join
+    /// [has](JoinError::stderr) the last 4 KiB.
+    pub fn take_stderr(&self) -> Option<PipeReader> {
+        self.child.streams().error.take()
+    }
+
+    /// The last 4 KiB of what it has written to its standard output until now, if
+    /// [`Stdio::captured`](crate::Stdio::captured) was asked for.
+    pub fn captured_stdout(&self) -> Option<Vec<u8>> {
+        self.child.captured(0)
+    }
+
+    /// As [`Process::captured_stdout`], of standard error. Errors of a join have it, too.
+    pub fn captured_stderr(&self) -> Option<Vec<u8>> {
+        self.child.captured(1)
+    }
+
+    /// Gives back what the process has left: its result in shared memory, pipes that nobody took. Its
+    /// descriptor goes with the last handle. A join says [`JoinError::Closed`] from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`] if it still runs.
+    pub fn close(&self) -> Result<(), CloseError> {
+        let pid = self.child.pid;
+        self.child.close().then_some(()).ok_or(CloseError { pid })
     }
 
     /// Has `callback` called once with the exit status, by whichever thread reaps the process; at

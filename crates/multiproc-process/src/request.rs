@@ -15,6 +15,7 @@ use multiproc_wire::task::TaskRef;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::Lifetime;
+use crate::{context, log};
 
 /// No request is larger: names are limited, everything else is small or bounded by the kernel.
 pub(crate) const MOST_BYTES: usize = 16 * 1024;
@@ -22,8 +23,8 @@ pub(crate) const MOST_BYTES: usize = 16 * 1024;
 /// Longer names are refused: a packet must hold them.
 pub(crate) const MOST_NAME: usize = 1024;
 
-/// One child, as its starter wants it. Descriptors beside it: standard output, standard error, and
-/// the environment if `environment` is set.
+/// One child, as its starter wants it. Descriptors beside it: standard output, standard error, and as
+/// far as `beside` says so standard input, the working directory, the environment.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     member: u64,
@@ -33,8 +34,39 @@ pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) parent_name: String,
     pub(crate) lifetime: Lifetime,
-    pub(crate) environment: bool,
+    pub(crate) beside: Beside,
+    pub(crate) settings: Settings,
     changes: WireChanges,
+}
+
+/// Which descriptors come along, in this order, behind the two that always do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Beside {
+    pub(crate) input: bool,
+    pub(crate) directory: bool,
+    pub(crate) environment: bool,
+}
+
+/// What a process that starts another hands on of its own settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    method: u8,
+    log: u8,
+}
+
+impl Settings {
+    pub(crate) fn of_this_process() -> Settings {
+        Settings {
+            method: context::code(context::get_start_method()),
+            log: log::printed(),
+        }
+    }
+
+    /// Makes them this process's.
+    pub(crate) fn apply(self) {
+        context::set_start_method(context::from_code(self.method));
+        log::print(self.log);
+    }
 }
 
 /// [`Changes`] with the traits for the wire.
@@ -65,7 +97,7 @@ pub(crate) struct Plan {
 }
 
 impl Request {
-    pub(crate) fn new(plan: &Plan, changes: Changes, environment: bool) -> Request {
+    pub(crate) fn new(plan: &Plan, changes: Changes, beside: Beside) -> Request {
         Request {
             member: plan.member.bits(),
             task: plan.task,
@@ -74,7 +106,8 @@ impl Request {
             name: plan.name.clone(),
             parent_name: plan.parent_name.clone(),
             lifetime: plan.lifetime,
-            environment,
+            beside,
+            settings: Settings::of_this_process(),
             changes: WireChanges(changes),
         }
     }

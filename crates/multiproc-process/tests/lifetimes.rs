@@ -6,9 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use common::{
-    begin, eventually, helper, is_gone, is_helper, is_reaped, limited, open_descriptors, run,
-};
+use common::{begin, eventually, helper, is_gone, is_helper, limited, run};
 use multiproc_process::{Process, StartMethod, active_children};
 use multiproc_sys::child::{PidFd, Signal};
 
@@ -18,53 +16,6 @@ fn sleep_for_ever() {
     loop {
         std::thread::park();
     }
-}
-
-#[test]
-fn a_dropped_handle_ends_nothing_and_leaves_no_zombie() {
-    limited(|| {
-        for method in BOTH {
-            let process = Process::call(sleep_for_ever)
-                .daemon(true)
-                .start_method(method);
-            let process = process.start().unwrap();
-            let pid = process.pid();
-            drop(process);
-            assert!(!is_gone(pid));
-            PidFd::open(pid).unwrap().signal(Signal::Kill).unwrap();
-            eventually("the keeper reaps it", || is_reaped(pid));
-        }
-    });
-}
-
-#[test]
-fn descriptors_are_given_back() {
-    limited(|| drop(run(&mut helper("starts_many"))));
-}
-
-#[test]
-fn starts_many() {
-    if !is_helper("starts_many") {
-        return;
-    }
-    let one = |method| {
-        let process = Process::call(|| ()).start_method(method).start().unwrap();
-        process.join().unwrap();
-    };
-    BOTH.into_iter().for_each(one);
-    let before = open_descriptors();
-    for _ in 0..20 {
-        BOTH.into_iter().for_each(one);
-    }
-    assert_eq!(open_descriptors(), before);
-    let dropped: Vec<u32> = (0..20)
-        .map(|_| Process::call(|| ()).start().unwrap().pid())
-        .collect();
-    eventually("all are reaped", || {
-        dropped.iter().all(|&pid| is_reaped(pid))
-    });
-    eventually("all are closed", || open_descriptors() == before);
-    assert!(active_children().is_empty());
 }
 
 #[test]

@@ -137,6 +137,16 @@ impl Seat {
         object::endow(object, self.id)
     }
 
+    /// Gives the child, which is to be a copy of this process, a reference of its own to whatever this
+    /// process holds, and has `fork` make it before that can change.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; `fork` was not called.
+    pub fn endow_all<R>(&self, fork: impl FnOnce() -> R) -> Result<R, CreateError> {
+        object::endow_all(self.arena, self.id, fork)
+    }
+
     /// The child's process id, which it writes before anything else.
     pub fn pid(&self) -> Option<u32> {
         pid_of(self.id)

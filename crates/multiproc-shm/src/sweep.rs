@@ -8,12 +8,13 @@
 //! Descendants whose parent died are nobody's children in the family: the sweeper looks for them by
 //! their life words, and asks the kernel before it believes one.
 
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
+use multiproc_sys::rest::{self, Resident};
 use multiproc_sys::robust::Refusal;
 use multiproc_sys::{forkmark, futex, liveness};
 use parking_lot::Mutex;
@@ -33,7 +34,34 @@ const ORPHANS_EVERY: Duration = Duration::from_millis(1500);
 const DYING_FIRST: Duration = Duration::from_millis(5);
 
 /// The sweeper of this process, with the fork mark of the process it runs in.
-static SWEEPER: Mutex<Option<(u64, Sender<MemberId>)>> = Mutex::new(None);
+static SWEEPER: Mutex<Option<(u64, Arc<Inbox>)>> = Mutex::new(None);
+
+/// What a sweeper is told.
+#[derive(Debug, Default)]
+struct Inbox {
+    dead: Mutex<Vec<MemberId>>,
+    /// Counts what it is told; its sweeper sleeps on it.
+    told: AtomicU32,
+    /// Another one has taken over.
+    over: AtomicBool,
+}
+
+impl Inbox {
+    fn put(&self, dead: MemberId) {
+        self.dead.lock().push(dead);
+        self.wake();
+    }
+
+    fn close(&self) {
+        self.over.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.told.fetch_add(1, Ordering::Release);
+        futex::wake_all(&self.told);
+    }
+}
 
 /// Makes this process the first member of a new family. Its life word is held by the sweeper, which
 /// never ends, while the main thread of a program may.
@@ -69,12 +97,14 @@ fn start_sweeper(
     first: impl FnOnce() -> bool + Send + 'static,
 ) -> Result<JoinHandle<()>, CreateError> {
     let mut sweeper = SWEEPER.lock();
-    let (sender, deaths) = mpsc::channel();
+    let inbox = Arc::new(Inbox::default());
+    let its = Arc::clone(&inbox);
     let thread = std::thread::Builder::new()
         .name("multiproc-sweep".into())
         .spawn(move || {
+            let me = rest::register();
             if first() {
-                work(arena, &deaths);
+                work(arena, &me, &its);
             }
         })
         .map_err(|error| {
@@ -83,18 +113,20 @@ fn start_sweeper(
                  raise RLIMIT_NPROC (ulimit -u)"
             ))
         })?;
-    *sweeper = Some((forkmark::stamp(), sender));
+    if let Some((_, before)) = sweeper.replace((forkmark::stamp(), inbox)) {
+        before.close();
+    }
     Ok(thread)
 }
 
-fn sweeper(arena: &'static Arena) -> Result<Sender<MemberId>, CreateError> {
+fn sweeper(arena: &'static Arena) -> Result<Arc<Inbox>, CreateError> {
     loop {
-        if let Some((stamp, sender)) = &*SWEEPER.lock()
+        if let Some((stamp, inbox)) = &*SWEEPER.lock()
             && *stamp == forkmark::stamp()
         {
-            return Ok(sender.clone());
+            return Ok(Arc::clone(inbox));
         }
-        // Two threads may both start one: the second takes over, the first ends with its sender.
+        // Two threads may both start one: the second takes over, and the first ends.
         start_sweeper(arena, || true)?;
     }
 }
@@ -106,25 +138,27 @@ pub(crate) fn ensure_sweeper(arena: &'static Arena) {
 }
 
 /// The sweeper's life: the dead it is told of, and orphans while there are any.
-fn work(arena: &'static Arena, deaths: &mpsc::Receiver<MemberId>) {
+fn work(arena: &'static Arena, me: &Resident, inbox: &Inbox) {
     let mut soon = DYING_FIRST;
     loop {
-        let dead = match look_after_orphans(arena) {
-            Orphans::None => deaths.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Orphans::Running => deaths.recv_timeout(ORPHANS_EVERY),
+        let told = inbox.told.load(Ordering::Acquire);
+        let dead = std::mem::take(&mut *inbox.dead.lock());
+        for id in dead {
+            sweep(arena, id);
+            soon = DYING_FIRST;
+        }
+        if inbox.over.load(Ordering::Acquire) {
+            return;
+        }
+        let until = match look_after_orphans(arena) {
+            Orphans::None => Deadline::NEVER,
+            Orphans::Running => Deadline::after(ORPHANS_EVERY),
             Orphans::Dying => {
                 soon = (soon * 2).min(ORPHANS_EVERY);
-                deaths.recv_timeout(soon)
+                Deadline::after(soon)
             }
         };
-        match dead {
-            Ok(dead) => {
-                sweep(arena, dead);
-                soon = DYING_FIRST;
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
+        let _ = me.rest(|| futex::wait(&inbox.told, told, until));
     }
 }
 
@@ -148,8 +182,8 @@ fn mourn(arena: &'static Arena) {
 /// Hands a buried member to the sweeper.
 pub(crate) fn hand_over(arena: &'static Arena, id: MemberId) {
     // Where no thread can be had, the slot stays Dead: the next sweep of this process takes it.
-    if let Ok(sender) = sweeper(arena) {
-        let _ = sender.send(id);
+    if let Ok(inbox) = sweeper(arena) {
+        inbox.put(id);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod liveness;
 pub mod memory;
 pub mod poll;
 pub mod random;
+pub mod rest;
 pub mod robust;
 pub mod socket;
 #[doc(hidden)]

@@ -69,6 +69,9 @@ fn millis(left: Duration) -> i32 {
     i32::try_from(millis).unwrap_or(i32::MAX)
 }
 
+/// So many tokens at most come of one [`Watch::wait`].
+pub const MOST_TOKENS: usize = 64;
+
 /// A set of descriptors that one thread watches and any thread changes.
 #[derive(Debug)]
 pub struct Watch(nix::sys::epoll::Epoll);
@@ -107,7 +110,7 @@ impl Watch {
     ///
     /// None with a valid set.
     pub fn wait(&self, tokens: &mut Vec<u64>, deadline: Deadline) -> Result<(), Errno> {
-        let mut events = [EpollEvent::empty(); 64];
+        let mut events = [EpollEvent::empty(); MOST_TOKENS];
         loop {
             let left = deadline.remaining();
             let timeout = left.map_or(EpollTimeout::NONE, |left| {

@@ -131,9 +131,10 @@ pub use multiproc_pool::{
     TaskError, TaskErrorKind,
 };
 pub use multiproc_process::{
-    ActiveChild, CurrentProcess, ExitStatus, JoinError, PanicReport, ParentProcess, Process,
-    ProcessBuilder, Resource, SignalError, StartError, StartMethod, active_children, cpu_count,
-    current_process, init, parent_process, signal_name, start_methods,
+    ActiveChild, CloseError, Context, CurrentProcess, ExitStatus, JoinError, LogLevel, PanicReport,
+    ParentProcess, Process, ProcessBuilder, Resource, Run, SignalError, StartError, StartMethod,
+    Stdio, active_children, cpu_count, current_process, get_start_method, init, log_to_stderr,
+    parent_process, set_start_method, signal_name, start_methods,
 };
 pub use multiproc_queue::{GetError, Iter, PutError, Queue};
 pub use multiproc_shm::{CreateError, OpenError};

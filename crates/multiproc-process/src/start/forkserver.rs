@@ -10,18 +10,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use multiproc_shm::Object;
 use multiproc_sys::Errno;
-use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings, stdio};
+use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory;
 use multiproc_sys::poll;
 use multiproc_sys::socket::Socket;
+use multiproc_wire::task::TaskRef;
 
 use super::{Order, Place, hear};
-use crate::builder::StartMethod;
 use crate::child::Born;
+use crate::context::StartMethod;
 use crate::error::StartError;
 use crate::keeper::{self, Keeper, LaunchError};
+use crate::log;
 use crate::request::{Hello, ONE_MORE, Plan, Reply, Request, Role, environment_to_bytes};
 
 /// Copying takes far less than a millisecond. A fork server that has not answered by now has been
@@ -66,17 +69,13 @@ enum Answer {
 }
 
 /// Starts by fork server; `None` where there cannot be one.
-pub(crate) fn start(order: &Order<'_>) -> Result<Option<Born>, StartError> {
-    let Place { seat, plan } = order.place()?;
+pub(crate) fn start(
+    order: &Order<'_>,
+    task: TaskRef,
+    argument: &Object,
+) -> Result<Option<Born>, StartError> {
+    let Place { seat, plan } = order.place(task, argument)?;
     let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
-    let null;
-    let outputs = match stdio::outputs() {
-        Some(outputs) => outputs,
-        None => {
-            null = stdio::null().map_err(|errno| StartError::from_errno("/dev/null", errno))?;
-            [null.as_fd(), null.as_fd()]
-        }
-    };
     let mut attempts = 0;
     while IMPOSSIBLE.get().is_none() {
         if attempts > MOST_ATTEMPTS {
@@ -99,7 +98,7 @@ pub(crate) fn start(order: &Order<'_>) -> Result<Option<Born>, StartError> {
             attempts += 1;
             continue;
         };
-        match zygote.send(&spare, &plan, outputs) {
+        match zygote.send(&spare, &plan, order) {
             Ok(true) => zygote.ask(),
             Ok(false) => {
                 // The spare has been killed.
@@ -135,16 +134,19 @@ impl Spare {
 impl Zygote {
     /// Brings one up; `None` where there cannot be one.
     fn begin(keeper: &Arc<Keeper>) -> Result<Option<Zygote>, LaunchError> {
-        let launched = keeper.launch(Role::Zygote)?;
+        let launched = keeper.launch(Role::Zygote, std::env::vars_os().collect())?;
         if let Hello::CannotCopy(reason) = hear(&launched, keeper)? {
             launched.post_mortem(keeper);
             if IMPOSSIBLE.set(()).is_ok() {
-                eprintln!("multiproc: no fork server here ({reason}); processes start by exec");
+                log::warn(format_args!(
+                    "no fork server here ({reason}); processes start by exec"
+                ));
             }
             return Ok(None);
         }
         let pidfd = Arc::new(launched.pidfd);
         keeper.keep(launched.pid, Arc::clone(&pidfd), true)?;
+        log::debug(format_args!("fork server (pid {}) is up", launched.pid));
         Ok(Some(Zygote {
             socket: launched.socket,
             pidfd,
@@ -216,19 +218,15 @@ impl Zygote {
     }
 
     /// Sends the request to a spare; `false` if it is gone.
-    fn send(
-        &mut self,
-        spare: &Spare,
-        plan: &Plan,
-        outputs: [BorrowedFd<'_>; 2],
-    ) -> Result<bool, StartError> {
+    fn send(&mut self, spare: &Spare, plan: &Plan, order: &Order<'_>) -> Result<bool, StartError> {
         let os = |errno| StartError::from_errno("cannot ask for the process", errno);
-        let environment = self.changed_environment().map_err(os)?;
-        let changes = Surroundings::of_this_thread().since(&self.birth);
-        let request = Request::new(plan, changes, environment).to_bytes();
-        let changed = self.changed.as_ref().filter(|_| environment);
-        let mut fds = outputs.to_vec();
-        fds.extend(changed.map(|(_, file)| file.as_fd()));
+        let (mut fds, mut beside) = order.beside();
+        let changes = order.wishes.surroundings().since(&self.birth);
+        let environment = self.changed_environment(order.wishes.environment());
+        let environment = environment.map_err(os)?;
+        beside.environment = environment.is_some();
+        let request = Request::new(plan, changes, beside).to_bytes();
+        fds.extend(environment);
         match spare.socket.send(&request, &fds) {
             Ok(()) => Ok(true),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
@@ -246,18 +244,23 @@ impl Zygote {
         }
     }
 
-    /// Whether the environment differs from the one the fork server has; if so, `changed` holds it.
-    fn changed_environment(&mut self) -> Result<bool, Errno> {
-        let now: Vec<_> = std::env::vars_os().collect();
-        if now == self.environment {
-            return Ok(false);
+    /// `wanted` as a file, if it differs from the environment that the fork server has.
+    fn changed_environment(
+        &mut self,
+        wanted: Vec<(OsString, OsString)>,
+    ) -> Result<Option<BorrowedFd<'_>>, Errno> {
+        if wanted == self.environment {
+            return Ok(None);
         }
-        let known = self.changed.as_ref().is_some_and(|(then, _)| *then == now);
+        let known = self
+            .changed
+            .as_ref()
+            .is_some_and(|(last, _)| *last == wanted);
         if !known {
-            let bytes = environment_to_bytes(&now);
+            let bytes = environment_to_bytes(&wanted);
             let file = memory::sealed_bytes("multiproc-environment", &bytes)?;
-            self.changed = Some((now, file));
+            self.changed = Some((wanted, file));
         }
-        Ok(true)
+        Ok(self.changed.as_ref().map(|(_, file)| file.as_fd()))
     }
 }

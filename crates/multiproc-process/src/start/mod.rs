@@ -1,9 +1,11 @@
 //! How a process comes about: one file per start method, one form of request for all.
 
+pub(crate) mod fork;
 pub(crate) mod forkserver;
 pub(crate) mod spawn;
 
-use std::os::fd::AsFd;
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use multiproc_shm::family::{self, Seat};
@@ -12,27 +14,47 @@ use multiproc_sys::child::Signal;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::{image, poll};
 use multiproc_wire::task::TaskRef;
+use multiproc_wire::{Parcel, RunError};
 
-use crate::builder::{Lifetime, StartMethod};
+use crate::builder::Lifetime;
 use crate::child::Born;
+use crate::context::StartMethod;
 use crate::current;
 use crate::error::StartError;
 use crate::hook;
 use crate::keeper::{Keeper, Launched};
-use crate::request::{Hello, Plan};
+use crate::request::{Beside, Hello, Plan};
+use crate::stdio::{OurEnds, TheirEnds};
+use crate::wishes::Wishes;
 
 /// A program that takes longer to reach the hook does not come up: initialisers of other libraries
 /// run before it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is to be started.
+/// How often a start looks whether a detached process is on its own.
+const SEATED_PAUSE: Duration = Duration::from_millis(1);
+
+/// What is to be started, whatever it is to do.
 pub(crate) struct Order<'a> {
-    pub(crate) task: TaskRef,
-    pub(crate) argument: &'a Object,
     pub(crate) outbox: &'a Outbox,
     pub(crate) name: &'a str,
     pub(crate) lifetime: Lifetime,
+    pub(crate) wishes: &'a Wishes,
+    pub(crate) streams: &'a TheirEnds,
+    /// The starter's ends, which a copy of the starter must let go.
+    pub(crate) our_ends: Cell<OurEnds>,
+    pub(crate) directory: Option<OwnedFd>,
 }
+
+/// What it is to do.
+pub(crate) enum Work<'a> {
+    /// A function of the program, with its argument.
+    Task(TaskRef, &'a Object),
+    /// What only a copy of this process can call. Appends the result.
+    Closure(Closure<'a>),
+}
+
+pub(crate) type Closure<'a> = Box<dyn FnOnce(&mut Parcel) -> Result<(), RunError> + Send + 'a>;
 
 /// A place in the family for one attempt at an order, with everything the child is to find there.
 struct Place {
@@ -41,32 +63,78 @@ struct Place {
 }
 
 impl Order<'_> {
-    fn place(&self) -> Result<Place, StartError> {
+    fn place(&self, task: TaskRef, argument: &Object) -> Result<Place, StartError> {
         let seat = family::reserve(self.name)?;
-        for object in [self.argument, self.outbox.object()] {
+        for object in [argument, self.outbox.object()] {
             seat.endow(object)?;
         }
         let plan = Plan {
             member: seat.id(),
-            task: self.task,
-            argument: self.argument.handle(),
+            task,
+            argument: argument.handle(),
             outbox: self.outbox.object().handle(),
             name: self.name.to_owned(),
-            parent_name: current::current_process().name().to_owned(),
+            parent_name: current::name(),
             lifetime: self.lifetime,
         };
         Ok(Place { seat, plan })
     }
+
+    /// What goes beside the request, but for the environment, and which of it there is.
+    fn beside(&self) -> (Vec<BorrowedFd<'_>>, Beside) {
+        let mut fds = self.streams.outputs().to_vec();
+        let input = self.streams.input();
+        let directory = self.directory.as_ref().map(AsFd::as_fd);
+        fds.extend(input.iter().chain(&directory));
+        let beside = Beside {
+            input: input.is_some(),
+            directory: directory.is_some(),
+            environment: false,
+        };
+        (fds, beside)
+    }
 }
 
 /// Makes the process that `order` describes.
-pub(crate) fn start(order: &Order<'_>, method: StartMethod) -> Result<Born, StartError> {
+pub(crate) fn start(
+    order: &Order<'_>,
+    work: Work<'_>,
+    method: StartMethod,
+) -> Result<Born, StartError> {
+    let born = make(order, work, method)?;
+    if order.lifetime == Lifetime::Detached {
+        born.wait_until_seated();
+    }
+    Ok(born)
+}
+
+impl Born {
+    /// Waits until the process does not depend on this one any more: it is to live on even if this one
+    /// ends as soon as the start has returned.
+    fn wait_until_seated(&self) {
+        let has_ended = || poll::readable(self.pidfd.as_fd(), Deadline::after(SEATED_PAUSE));
+        while !family::is_alive(self.member) && has_ended() == Ok(false) {}
+    }
+}
+
+fn make(order: &Order<'_>, work: Work<'_>, method: StartMethod) -> Result<Born, StartError> {
+    let (task, argument) = match work {
+        Work::Task(task, argument) => (task, argument),
+        Work::Closure(_) if method != StartMethod::Fork => {
+            return Err(StartError::Invalid(format!(
+                "a closure with what it has captured is only in this process, so it cannot be \
+                 started by {method:?}; use StartMethod::Fork, or a function and Process::new"
+            )));
+        }
+        work => return fork::start(order, work),
+    };
     match method {
-        StartMethod::ForkServer => match forkserver::start(order)? {
+        StartMethod::ForkServer => match forkserver::start(order, task, argument)? {
             Some(born) => Ok(born),
-            None => spawn::start(order),
+            None => spawn::start(order, task, argument),
         },
-        StartMethod::Spawn => spawn::start(order),
+        StartMethod::Spawn => spawn::start(order, task, argument),
+        StartMethod::Fork => fork::start(order, Work::Task(task, argument)),
     }
 }
 

@@ -157,6 +157,11 @@ fn wait(by: libc::idtype_t, id: u32, flags: i32) -> Result<Option<(u32, Exit)>, 
     Ok(Some((pid.unsigned_abs(), exit)))
 }
 
+/// Waits for the end of a child that nobody else knows of.
+pub(super) fn wait_for(pid: u32) {
+    let _ = wait(libc::P_PID, pid, 0);
+}
+
 /// Reaps ended children *of the calling thread* that `known` does not claim.
 ///
 /// For a thread all of whose children are known by their descriptors: what is left is a child whose

@@ -48,16 +48,25 @@ pub fn null() -> Result<OwnedFd, Errno> {
     open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// This process's output and error streams, for handing them to a child; `None` if one is closed.
-pub fn outputs() -> Option<[BorrowedFd<'static>; 2]> {
+/// One of this process's streams, for handing it to a child; `None` if it is closed.
+pub fn own(stream: Stream) -> Option<BorrowedFd<'static>> {
     // SAFETY: F_GETFD takes any number.
-    let open = |number| unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
-    if !open(1) || !open(2) {
-        return None;
-    }
-    // SAFETY: both are open; should the program close one of them by number meanwhile, the use fails
-    // with EBADF or takes what the program has put there, as a write to the stream would.
-    Some([1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) }))
+    let open = unsafe { libc::fcntl(stream.number(), libc::F_GETFD) } >= 0;
+    // SAFETY: it is open; should the program close it by number meanwhile, the use fails with EBADF
+    // or takes what the program has put there, as a write to the stream would.
+    open.then(|| unsafe { BorrowedFd::borrow_raw(stream.number()) })
+}
+
+/// Lets reads from this end of a pipe return at once (`EAGAIN`) where there is nothing to read. The
+/// other end is not affected.
+///
+/// # Errors
+///
+/// None for a pipe.
+pub fn do_not_wait(reader: BorrowedFd<'_>) -> Result<(), Errno> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(reader, FcntlArg::F_GETFL)?);
+    fcntl(reader, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
 /// Points all three streams to nothing.

@@ -68,6 +68,43 @@ impl Surroundings {
         }
     }
 
+    /// As these, but of at most `bytes` of private writable memory (`RLIMIT_DATA`); what there is
+    /// already counts. Never more than the limit that holds.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        self.limit(libc::RLIMIT_DATA, bytes, bytes);
+    }
+
+    /// As these, but of at most so many seconds of processor time (`RLIMIT_CPU`): then `SIGXCPU`,
+    /// one second later `SIGKILL`.
+    pub fn limit_processor_time(&mut self, seconds: u64) {
+        self.limit(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1));
+    }
+
+    fn limit(&mut self, resource: libc::__rlimit_resource_t, soft: u64, hard: u64) {
+        let (_, most) = self.limits[resource as usize];
+        self.limits[resource as usize] = (soft.min(most), hard.min(most));
+    }
+
+    /// As these, but of this niceness, -20 to 19.
+    pub fn set_nice(&mut self, nice: i32) {
+        self.nice = nice.clamp(-20, 19);
+    }
+
+    /// As these, but on these processors only.
+    pub fn set_affinity(&mut self, processors: &[usize]) {
+        let last = processors.iter().max().map_or(0, |&last| last);
+        // The kernel counts in words.
+        let mut bytes = vec![0; (last / 64 + 1) * 8];
+        for &processor in processors {
+            let word = processor / 64;
+            let bit = 1_u64 << (processor % 64);
+            for (byte, part) in bytes[word * 8..].iter_mut().zip(bit.to_ne_bytes()) {
+                *byte |= part;
+            }
+        }
+        self.affinity = bytes;
+    }
+
     /// What must change in a process that began in the surroundings `birth`.
     pub fn since(&self, birth: &Surroundings) -> Changes {
         let limits = self.limits.iter().zip(&birth.limits).zip(0..);
@@ -259,6 +296,20 @@ mod tests {
         assert_eq!(changes.nice, Some(birth.nice + 1));
         assert_eq!(changes.limits, [(7, 64, birth.limits[7].1)]);
         assert_eq!(changes.affinity, [1]);
+    }
+
+    #[test]
+    fn wishes_are_named_too() {
+        let birth = Surroundings::of_this_thread();
+        let mut now = birth.clone();
+        now.limit_memory(1 << 40);
+        now.limit_processor_time(7);
+        now.set_affinity(&[0, 65]);
+        let changes = now.since(&birth);
+        assert_eq!(changes.affinity.len(), 16);
+        assert_eq!((changes.affinity.iter().sum::<u8>()), 3);
+        let processor_time = changes.limits.iter().find(|limit| limit.0 == 0);
+        assert_eq!(processor_time.map(|limit| limit.1), Some(7));
     }
 
     #[test]

@@ -1,16 +1,12 @@
-//! The errors of starting, joining and signalling a process.
+//! Why a process was not started.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use multiproc_shm::{CreateError, OpenError};
+use multiproc_shm::CreateError;
 use multiproc_sys::Errno;
-use multiproc_sys::child::lifetime;
-use multiproc_wire::{DecodeError, EncodeError, FunctionError};
-
-use crate::exit::ExitStatus;
-use crate::guard::PanicReport;
+use multiproc_wire::{EncodeError, FunctionError};
 
 /// Something of which a system has only so much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +35,15 @@ pub enum StartError {
         /// How that was seen.
         cause: Arc<dyn Error + Send + Sync>,
     },
+    /// Other threads run, and [`StartMethod::Fork`](crate::StartMethod::Fork) was asked for.
+    ThreadsRunning {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// The preload of the fork server panicked, or left a thread running.
+    Preload(String),
+    /// What was asked for cannot be.
+    Invalid(String),
     /// The code that turns a new process into a child was not linked into this program, so a child
     /// would run `main` again.
     HookMissing,
@@ -80,6 +85,12 @@ impl StartError {
         }
     }
 
+    /// Whether the operating system means the path it was given, and not itself.
+    pub(crate) fn is_of_the_path(errno: Errno) -> bool {
+        use Errno::{EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
+        [EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR].contains(&errno)
+    }
+
     /// Whether the function cannot run in another process.
     pub fn is_function(&self) -> bool {
         matches!(self, StartError::Function(_))
@@ -101,6 +112,21 @@ impl StartError {
             StartError::Limit { resource, .. } => Some(*resource),
             _ => None,
         }
+    }
+
+    /// Whether other threads run, so that this process cannot be copied.
+    pub fn is_threads_running(&self) -> bool {
+        matches!(self, StartError::ThreadsRunning { .. })
+    }
+
+    /// Whether the preload of the fork server failed.
+    pub fn is_preload(&self) -> bool {
+        matches!(self, StartError::Preload(_))
+    }
+
+    /// Whether something was asked for that cannot be.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, StartError::Invalid(_))
     }
 
     /// Whether the hook is missing from this program.
@@ -157,6 +183,20 @@ impl fmt::Display for StartError {
                     Resource::Memory => "out of memory: free some, or raise the limit that applies",
                 })
             }
+            StartError::ThreadsRunning { names } => write!(
+                f,
+                "cannot fork: other threads run ({}), and a copy of this process would have their \
+                 locks but not them; use StartMethod::ForkServer or StartMethod::Spawn, or fork \
+                 before the threads are started",
+                names.join(", ")
+            ),
+            StartError::Preload(text) => {
+                write!(
+                    f,
+                    "cannot start a process: the fork server's preload {text}"
+                )
+            }
+            StartError::Invalid(text) => write!(f, "cannot start a process: {text}"),
             StartError::HookMissing => f.write_str(
                 "cannot start a process: the code that turns a new process into a child was not \
                  linked into this program; keep the section .init_array of multiproc-process",
@@ -183,7 +223,11 @@ impl Error for StartError {
             StartError::Limit { cause, .. } => Some(&**cause),
             StartError::NoProgram(errno) | StartError::Os { errno, .. } => Some(errno),
             StartError::Shared(error) => Some(error),
-            StartError::HookMissing | StartError::Build(_) => None,
+            StartError::ThreadsRunning { .. }
+            | StartError::Preload(_)
+            | StartError::Invalid(_)
+            | StartError::HookMissing
+            | StartError::Build(_) => None,
         }
     }
 }
@@ -215,172 +259,4 @@ impl From<CreateError> for StartError {
             error => StartError::Shared(error),
         }
     }
-}
-
-/// Why a process has no result to give.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// Its function panicked.
-    Panicked {
-        /// What the panic said.
-        message: String,
-        /// File, line and column, if known.
-        location: Option<String>,
-        /// The stack, if `RUST_BACKTRACE` asked for it.
-        backtrace: Option<String>,
-    },
-    /// A signal killed it.
-    Signaled {
-        /// The signal's number.
-        signal: i32,
-        /// Whether a core dump was written.
-        core: bool,
-    },
-    /// It ended itself before its function returned.
-    Exited(i32),
-    /// It ended without a result, and nothing can be said about how.
-    Vanished,
-    /// The process could not decode its argument; its function was not called.
-    Argument(DecodeError),
-    /// The result cannot be decoded here.
-    Decode(DecodeError),
-    /// The process could not encode its result.
-    Encode(EncodeError),
-    /// The process could not get ready to call its function, or could not hand over the result.
-    Failed(String),
-    /// The result is there, and cannot be reached.
-    Open(OpenError),
-    /// It still runs.
-    TimedOut,
-}
-
-impl JoinError {
-    /// Whether its function panicked.
-    pub fn is_panicked(&self) -> bool {
-        matches!(self, JoinError::Panicked { .. })
-    }
-
-    /// Whether a signal killed it.
-    pub fn is_signaled(&self) -> bool {
-        matches!(self, JoinError::Signaled { .. })
-    }
-
-    /// Whether it ended itself before its function returned.
-    pub fn is_exited(&self) -> bool {
-        matches!(self, JoinError::Exited(_))
-    }
-
-    /// Whether argument or result could not be decoded.
-    pub fn is_decode(&self) -> bool {
-        matches!(self, JoinError::Decode(_) | JoinError::Argument(_))
-    }
-
-    /// Whether the result could not be encoded.
-    pub fn is_encode(&self) -> bool {
-        matches!(self, JoinError::Encode(_))
-    }
-
-    /// Whether it still runs.
-    pub fn is_timed_out(&self) -> bool {
-        matches!(self, JoinError::TimedOut)
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JoinError::Panicked {
-                message, location, ..
-            } => {
-                f.write_str("the process panicked")?;
-                if let Some(location) = location {
-                    write!(f, " at {location}")?;
-                }
-                write!(f, ": {message}")
-            }
-            JoinError::Signaled { signal, core } => {
-                let status = ExitStatus::Signal {
-                    signal: *signal,
-                    core_dumped: *core,
-                };
-                write!(f, "the process was {status}")
-            }
-            JoinError::Exited(code) => {
-                let status = ExitStatus::Code(*code);
-                write!(f, "the process {status} before its function returned")
-            }
-            JoinError::Vanished => f.write_str(
-                "the process ended without a result, and something else took its exit status",
-            ),
-            JoinError::Argument(error) => write!(f, "in the process: {error}"),
-            JoinError::Decode(error) => write!(f, "the result of the process: {error}"),
-            JoinError::Encode(error) => write!(f, "in the process: {error}"),
-            JoinError::Failed(text) => write!(f, "in the process: {text}"),
-            JoinError::Open(error) => write!(f, "the result of the process: {error}"),
-            JoinError::TimedOut => f.write_str("the process still runs"),
-        }
-    }
-}
-
-impl Error for JoinError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            JoinError::Argument(error) | JoinError::Decode(error) => Some(error),
-            JoinError::Encode(error) => Some(error),
-            JoinError::Open(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<PanicReport> for JoinError {
-    fn from(report: PanicReport) -> JoinError {
-        JoinError::Panicked {
-            message: report.message,
-            location: report.location,
-            backtrace: report.backtrace,
-        }
-    }
-}
-
-impl From<ExitStatus> for JoinError {
-    /// Of a process that left no result.
-    fn from(status: ExitStatus) -> JoinError {
-        match status {
-            ExitStatus::Code(code) => JoinError::Exited(code),
-            ExitStatus::Signal {
-                signal,
-                core_dumped,
-            } => JoinError::Signaled {
-                signal,
-                core: core_dumped,
-            },
-            ExitStatus::Unknown => JoinError::Vanished,
-        }
-    }
-}
-
-/// A process could not be signalled: by now it runs as a user this process may not touch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignalError {
-    pub(crate) pid: u32,
-    pub(crate) errno: Errno,
-}
-
-impl fmt::Display for SignalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot signal process {}: {}", self.pid, self.errno)
-    }
-}
-
-impl Error for SignalError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.errno)
-    }
-}
-
-/// A name for the number in [`JoinError::Signaled`], such as `SIGKILL`.
-pub fn signal_name(signal: i32) -> Option<&'static str> {
-    lifetime::signal_name(signal)
 }
