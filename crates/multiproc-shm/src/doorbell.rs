@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use multiproc_sys::child::block_all_signals;
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::{forkmark, futex, poll};
+use multiproc_sys::{forkmark, futex, poll, rest};
 
 use crate::arena;
 use crate::error::CreateError;
@@ -234,6 +234,7 @@ impl Ringer {
 
     /// The thread's life.
     fn work(&self) {
+        let me = rest::register();
         let mut idle = false;
         loop {
             let control = self.control.load(Ordering::SeqCst);
@@ -250,7 +251,8 @@ impl Ringer {
                 (table.words(), table.next_look())
             };
             words.push((&self.control, control));
-            idle = futex::wait_any(&words, next_look) == futex::Woken::TimedOut;
+            let woken = me.rest(|| futex::wait_any(&words, next_look));
+            idle = woken == futex::Woken::TimedOut;
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use multiproc_sys::child::block_all_signals;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::socket::{self, Received, Socket};
-use multiproc_sys::{Errno, poll};
+use multiproc_sys::{Errno, poll, rest};
 use parking_lot::Mutex;
 
 use super::pack;
@@ -279,9 +279,11 @@ impl Exchange {
     fn serve(&'static self, door: &'static Door, mut spare: Spare) -> ! {
         // The program's handlers run on the program's threads.
         block_all_signals();
+        let me = rest::register();
         loop {
             // It fails only for want of memory for a moment, if at all.
-            if poll::readable(door.root.as_fd(), Deadline::NEVER).is_err() {
+            let asked = me.rest(|| poll::readable(door.root.as_fd(), Deadline::NEVER));
+            if asked.is_err() {
                 std::thread::yield_now();
             }
             let mut kept = self.kept.lock();
