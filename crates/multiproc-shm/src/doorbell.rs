@@ -24,7 +24,8 @@
 //! An entry's word is read under the mutex only, and who registered it takes it out before it lets go
 //! of the word's object. The thread may still *sleep* on that word then: to the kernel it is an
 //! address, and the arena stays mapped. If the place has become another word meanwhile, the thread may
-//! get a wake that was meant for a sleeper of that word; so it passes one on for each word of `left`.
+//! get a wake that was meant for a sleeper of that word; so a thread that was woken by another word
+//! than `control` passes one on for each word of `left`.
 //!
 //! # After a fork
 //!
@@ -39,7 +40,8 @@ use std::time::Duration;
 
 use multiproc_sys::child::block_all_signals;
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::{forkmark, futex, poll, rest};
+use multiproc_sys::futex::{self, Woken};
+use multiproc_sys::{forkmark, poll, rest};
 
 use crate::arena;
 use crate::error::CreateError;
@@ -234,25 +236,27 @@ impl Ringer {
 
     /// The thread's life.
     fn work(&self) {
+        const CONTROL: usize = 0;
         let me = rest::register();
-        let mut idle = false;
+        let (mut woken, mut by) = (Woken::Changed, None);
         loop {
-            let control = self.control.load(Ordering::SeqCst);
-            let (mut words, next_look) = {
+            let control = (&self.control, self.control.load(Ordering::SeqCst));
+            let (words, next_look) = {
                 let mut table = self.table();
                 for word in table.left.drain(..) {
-                    futex::wake(word, 1);
+                    // Several may have been woken, of which the kernel names the last.
+                    if by.is_some_and(|by| by != CONTROL) {
+                        futex::wake(word, 1);
+                    }
                 }
                 table.ring();
-                if table.room == MOST && idle {
+                if table.room == MOST && woken == Woken::TimedOut {
                     table.ended = true;
                     return;
                 }
-                (table.words(), table.next_look())
+                (table.words(control), table.next_look())
             };
-            words.push((&self.control, control));
-            let woken = me.rest(|| futex::wait_any(&words, next_look));
-            idle = woken == futex::Woken::TimedOut;
+            (woken, by) = me.rest(|| futex::wait_any(&words, next_look));
         }
     }
 
@@ -263,9 +267,11 @@ impl Ringer {
 }
 
 impl Table {
-    fn words(&self) -> Vec<Armed<'static>> {
-        let words = self.entries.iter();
-        words.map(|entry| (entry.word, entry.expected)).collect()
+    /// What the thread sleeps on.
+    fn words<'a>(&self, control: Armed<'a>) -> Vec<Armed<'a>> {
+        let of = |entry: &Entry| -> Armed<'a> { (entry.word, entry.expected) };
+        let entries = self.entries.iter().map(of);
+        std::iter::once(control).chain(entries).collect()
     }
 
     fn next_look(&self) -> Deadline {

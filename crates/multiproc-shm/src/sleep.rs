@@ -86,7 +86,7 @@ impl Sleeper {
     ///
     /// As [`futex::wait_any`].
     pub fn on_any(&mut self, armed: &[Armed<'_>]) -> Woken {
-        let woken = futex::wait_any(armed, self.next_look());
+        let (woken, _) = futex::wait_any(armed, self.next_look());
         self.slept(woken, true)
     }
 

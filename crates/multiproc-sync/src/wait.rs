@@ -96,11 +96,10 @@ fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result<Vec<usize>
     if !ready.is_empty() || things.is_empty() || deadline.has_passed() {
         return Ok(ready);
     }
-    let words = waiting.sources.words();
-    if words > 0 && !waiting.sources.must_poll() && words < MOST_WORDS {
-        waiting.on_words()
-    } else {
-        waiting.on_descriptors()
+    match waiting.sources.words() {
+        0 => waiting.on_descriptors(),
+        1..MOST_WORDS if !waiting.sources.must_poll() => waiting.on_words(),
+        _ => waiting.on_both(),
     }
 }
 
@@ -140,6 +139,17 @@ impl Waiting<'_> {
     }
 
     fn on_descriptors(&self) -> Result<Vec<usize>, WaitError> {
+        let fds: Vec<_> = self.sources.fds().collect();
+        loop {
+            poll::any_readable(&fds, self.deadline).map_err(WaitError::of_poll)?;
+            let ready = self.ready()?;
+            if !ready.is_empty() || self.deadline.has_passed() {
+                return Ok(ready);
+            }
+        }
+    }
+
+    fn on_both(&self) -> Result<Vec<usize>, WaitError> {
         let bell = Arc::new(poll::Bell::new().map_err(WaitError::of_poll)?);
         let fds: Vec<_> = self.sources.fds().chain([bell.as_fd()]).collect();
         let mut sleeper = Sleeper::new(self.deadline);
@@ -150,14 +160,13 @@ impl Waiting<'_> {
             if !ready.is_empty() {
                 return Ok(ready);
             }
-            let _call = match self.sources.words() {
-                0 => None,
-                _ => Some(Call::when_changed(&armed, &bell)?),
-            };
-            let woken = sleeper.until_readable(&fds).map_err(WaitError::of_poll)?;
-            bell.silence();
-            if woken == Woken::TimedOut {
-                return self.ready();
+            let _call = Call::when_changed(&armed, &bell)?;
+            while !bell.silence() {
+                let woken = sleeper.until_readable(&fds).map_err(WaitError::of_poll)?;
+                let ready = self.ready()?;
+                if !ready.is_empty() || woken == Woken::TimedOut {
+                    return Ok(ready);
+                }
             }
         }
     }

@@ -64,7 +64,9 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Woken {
     }
 }
 
-/// Sleeps while each word holds its expected value, until one is woken or until `deadline`.
+/// Sleeps while each word holds its expected value, until one is woken or until `deadline`. Also says
+/// which word was woken, the last of them if there were several; without one, the sleep has taken
+/// nobody's wake.
 ///
 /// Where the kernel cannot do that (before 5.16, or where a filter forbids it), it returns every few
 /// milliseconds as if it had been woken.
@@ -72,20 +74,23 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Woken {
 /// # Panics
 ///
 /// With no word, or more than [`MOST_WORDS`].
-pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
+pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> (Woken, Option<usize>) {
     static MISSING: AtomicBool = AtomicBool::new(false);
     assert!(
         (1..=MOST_WORDS).contains(&words.len()),
         "1 to {MOST_WORDS} words"
     );
     if deadline.remaining().is_some_and(|left| left.is_zero()) {
-        return Woken::TimedOut;
+        return (Woken::TimedOut, None);
     }
-    if MISSING.load(Ordering::Relaxed) {
-        return look_often(words, deadline);
-    }
-    match waitv(words, deadline) {
-        Ok(()) | Err(Errno::EINTR) => Woken::Woken,
+    let answer = if MISSING.load(Ordering::Relaxed) {
+        Err(Errno::ENOSYS)
+    } else {
+        waitv(words, deadline)
+    };
+    let woken = match answer {
+        Ok(word) => return (Woken::Woken, Some(word)),
+        Err(Errno::EINTR) => Woken::Woken,
         // EFAULT: the memory behind a word that nobody uses any more has been given back.
         Err(Errno::EAGAIN | Errno::EFAULT) => Woken::Changed,
         Err(Errno::ETIMEDOUT) => Woken::TimedOut,
@@ -95,7 +100,8 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
             look_often(words, deadline)
         }
         Err(errno) => unreachable!("futex wait on valid words: {errno}"),
-    }
+    };
+    (woken, None)
 }
 
 /// What the kernel knows of one word.
@@ -114,7 +120,7 @@ struct Timespec {
     nanoseconds: i64,
 }
 
-fn waitv(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Result<(), Errno> {
+fn waitv(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Result<usize, Errno> {
     /// `FUTEX2_SIZE_U32`, and not private: the words may be shared by processes.
     const SIZE_U32: u32 = 2;
     let mut waiters = [const { MaybeUninit::<WaitOn>::uninit() }; MOST_WORDS];
@@ -141,7 +147,7 @@ fn waitv(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Result<(), Errno> {
             libc::CLOCK_MONOTONIC,
         )
     };
-    Errno::result(answer).map(drop)
+    Errno::result(answer).map(|word| word as usize)
 }
 
 /// This call's timeouts are moments, not durations.
@@ -154,6 +160,7 @@ fn from_now(left: Duration) -> Timespec {
     }
 }
 
+/// Sleeps on the first word alone, and not for long.
 #[cold]
 fn look_often(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
     let changed = |(word, expected): &(&AtomicU32, u32)| word.load(Ordering::SeqCst) != *expected;
@@ -208,16 +215,21 @@ mod tests {
     fn one_of_many_words_ends_the_sleep() {
         let words: Vec<AtomicU32> = (0..MOST_WORDS).map(|_| AtomicU32::new(7)).collect();
         let all: Vec<_> = words.iter().map(|word| (word, 7)).collect();
-        assert_eq!(wait_any(&all, Deadline::NOW), Woken::TimedOut);
+        assert_eq!(wait_any(&all, Deadline::NOW), (Woken::TimedOut, None));
         let soon = Deadline::after(Duration::from_millis(1));
-        while wait_any(&all, soon) != Woken::TimedOut {}
+        while wait_any(&all, soon) != (Woken::TimedOut, None) {}
         assert!(soon.has_passed());
+        let last = MOST_WORDS - 1;
         std::thread::scope(|scope| {
-            scope.spawn(|| while wait_any(&all, Deadline::NEVER) != Woken::Changed {});
-            words[MOST_WORDS - 1].store(8, Ordering::SeqCst);
-            wake(&words[MOST_WORDS - 1], 1);
+            let sleeper = scope.spawn(|| wait_any(&all, Deadline::NEVER));
+            // Until it sleeps, there is nobody to wake.
+            while wake(&words[last], 1) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(sleeper.join().ok(), Some((Woken::Woken, Some(last))));
         });
-        assert_eq!(wait_any(&all, Deadline::NEVER), Woken::Changed);
+        words[last].store(8, Ordering::SeqCst);
+        assert_eq!(wait_any(&all, Deadline::NEVER), (Woken::Changed, None));
     }
 
     #[test]

@@ -156,10 +156,10 @@ impl Bell {
         let _ = self.0.write(1);
     }
 
-    /// Makes it silent again.
-    pub fn silence(&self) {
+    /// Makes it silent again; true if it was not.
+    pub fn silence(&self) -> bool {
         // An error means that it is silent already.
-        let _ = self.0.read();
+        self.0.read().is_ok()
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
         bells[2].ring();
         let borrowed: Vec<_> = bells.iter().map(Bell::as_fd).collect();
         assert_eq!(any_readable(&borrowed, Deadline::NEVER), Ok(vec![2]));
-        bells[2].silence();
+        assert!(bells[2].silence() && !bells[2].silence());
         assert_eq!(any_readable(&borrowed, Deadline::NOW), Ok(vec![]));
     }
 
