@@ -13,7 +13,6 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use multiproc_shm::{Handle, Outbox, family, parcel};
@@ -33,7 +32,7 @@ use parking_lot::Mutex;
 use crate::builder::Lifetime;
 use crate::request::{Boot, Hello, MOST_BYTES, Reply, Request, Role, environment_from_bytes};
 use crate::start::Closure;
-use crate::{current, guard, log, outcome};
+use crate::{current, exit, guard, log, outcome, rehearsal};
 
 /// Names the boot record: `<descriptor>:<nonce>`. Never part of an environment user code sees.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
@@ -217,7 +216,7 @@ fn zygote(mut socket: Socket, parent: u32) -> ! {
     }
     forkmark::renew();
     guard::install();
-    rehearse();
+    rehearsal::run();
     say(&socket, &Hello::Ready);
     loop {
         match socket.recv(&mut [0]) {
@@ -229,17 +228,6 @@ fn zygote(mut socket: Socket, parent: u32) -> ! {
             Err(_) => lifetime::exit_now(0),
         };
     }
-}
-
-/// Does what every child will do: binds symbols, registers destructors and touches the code, in the
-/// zygote once for all, in a spare before anybody waits for it.
-fn rehearse() {
-    let _ = guard::catch(|| {
-        let sample = outcome::failed("");
-        let _ = outcome::read::<u64>(&sample.bytes, &sample.attachments);
-        let _ = Request::from_bytes(&sample.bytes);
-        let _ = std::hash::RandomState::new();
-    });
 }
 
 /// One spare. Returns the socket to the starter, in the zygote only.
@@ -277,7 +265,7 @@ fn spare(socket: Socket, parent: u32) -> ! {
         lifetime::exit_now(FAILED);
     }
     set_name("mp-spare");
-    rehearse();
+    rehearsal::run();
     await_request(socket, parent);
 }
 
@@ -345,10 +333,10 @@ fn become_child(request: Request, fds: Vec<OwnedFd>, parent: u32) -> ! {
         Ok(outbox) => outbox,
         Err(error) => {
             eprintln!("multiproc: the place for the result is gone: {error}");
-            process::exit(FAILED);
+            lifetime::exit_now(FAILED);
         }
     };
-    process::exit(run(outbox, ready, || call(&task)));
+    exit::end(run(outbox, ready, || call(&task)))
 }
 
 /// Takes over the starter's surroundings.

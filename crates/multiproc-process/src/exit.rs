@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use multiproc_sys::child::{Exit, Signal, flush, lifetime};
 use multiproc_sys::clock::Deadline;
@@ -104,12 +107,28 @@ pub(crate) fn watch_own_end() -> Result<(), Errno> {
     lifetime::at_exit(end_children)
 }
 
-/// The normal end of a copy of another process: as [`end_children`], and output is flushed. What the
-/// original has registered for its own exit does not run here.
-pub(crate) fn leave_copy(code: i32) -> ! {
-    // Also where this process has started none: then there is nothing to end.
+/// How long the streams of a child may take to be written out when it may be another thread of it
+/// that keeps them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Ends this process, a child whose task is done: its own children as at a normal end, then what was
+/// written and not yet flushed. Exit handlers and destructors of libraries do not run: they would
+/// cost a quarter of the time a start takes, and they are for the program that this process is not.
+pub(crate) fn end(code: i32) -> ! {
     end_children();
-    flush();
+    if lifetime::has_one_thread() {
+        flush();
+    } else {
+        // Another thread may have a stream locked for ever, in the middle of a write to a full pipe.
+        let (say, flushed) = mpsc::channel();
+        let flusher = thread::Builder::new().spawn(move || {
+            flush();
+            let _ = say.send(());
+        });
+        if flusher.is_ok() {
+            let _ = flushed.recv_timeout(PATIENCE);
+        }
+    }
     lifetime::exit_now(code)
 }
 

@@ -34,6 +34,10 @@
 //! [`daemon`](ProcessBuilder::daemon) ends it with the parent in any case,
 //! [`detach`](ProcessBuilder::detach) lets it live on. Dropping a [`Process`] does neither.
 //!
+//! When its task is done, a process awaits its own children and writes out its standard streams, those
+//! of C included. It does not run exit handlers (`atexit`) and destructors of libraries, as in Python;
+//! a task that needs them ends with [`std::process::exit`].
+//!
 //! # Errors
 //!
 //! [`StartError`]: there is no process. [`JoinError`]: there is no result; the process panicked, was
@@ -71,6 +75,7 @@ mod keeper;
 mod log;
 mod outcome;
 mod process;
+mod rehearsal;
 mod request;
 mod start;
 mod stdio;

@@ -47,6 +47,49 @@ fn lists_children() {
 }
 
 #[test]
+fn what_a_child_printed_is_written_out_when_it_ends() {
+    limited(|| {
+        let output = run(&mut helper("prints_without_a_line_end"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text.matches("half a line").count(), BOTH.len(), "{text}");
+    });
+}
+
+#[test]
+fn prints_without_a_line_end() {
+    if !is_helper("prints_without_a_line_end") {
+        return;
+    }
+    for method in BOTH {
+        let process = Process::call(|| print!("half a line")).start_method(method);
+        process.start().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_keeps_a_stream_does_not_keep_its_process() {
+    limited(|| {
+        for method in BOTH {
+            let process = Process::call(|| {
+                let (say, kept) = std::sync::mpsc::channel();
+                std::thread::spawn(move || {
+                    let _stdout = std::io::stdout().lock();
+                    say.send(()).unwrap();
+                    sleep_for_ever();
+                });
+                kept.recv().unwrap();
+            });
+            process
+                .start_method(method)
+                .start()
+                .unwrap()
+                .join()
+                .unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_normal_end_awaits_children_and_ends_daemons() {
     limited(|| {
         let output = run(&mut helper("ends_with_children"));

@@ -212,6 +212,28 @@ pub fn object_name_of(address: usize) -> Option<String> {
     })
 }
 
+/// Where the loaded objects keep their variables: what a copy of this process gets pages of its own
+/// for as it writes. Objects with more than `most` bytes of them are left out.
+pub fn variables(most: usize) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    each_object(|object| {
+        let image = Image::of(object);
+        let sealed = image.relro.map_or(0, |relro| relro.end);
+        let writable = image
+            .loads
+            .iter()
+            .filter(|load| load.flags & libc::PF_W != 0);
+        for load in writable {
+            let start = load.addresses.start.max(sealed.min(load.addresses.end));
+            if load.addresses.end - start <= most {
+                found.push(start..load.addresses.end);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    found
+}
+
 /// A loaded object, as long as the loader lets us look at it.
 struct Object<'a> {
     base: usize,

@@ -77,7 +77,7 @@ fn become_child(order: &Order<'_>, work: Work<'_>, parent: u32) -> ! {
             bootstrap::call_closure(closure)
         }),
     };
-    crate::exit::leave_copy(code)
+    crate::exit::end(code)
 }
 
 fn prepare(order: &Order<'_>, parent: u32) -> Result<(), String> {

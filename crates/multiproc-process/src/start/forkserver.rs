@@ -15,7 +15,6 @@ use multiproc_sys::Errno;
 use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory;
-use multiproc_sys::poll;
 use multiproc_sys::socket::Socket;
 use multiproc_wire::task::TaskRef;
 
@@ -192,15 +191,18 @@ impl Zygote {
     }
 
     fn answer(&mut self) -> Answer {
-        let in_time = poll::readable(self.socket.as_fd(), Deadline::after(PATIENCE));
-        if in_time != Ok(true) {
-            // Then the wait below ends with its death.
-            let _ = self.pidfd.signal(Signal::Kill);
-        }
-        self.owed = false;
         let mut buffer = [0; Reply::SIZE];
-        let Ok(mut got) = self.socket.recv(&mut buffer) else {
-            return Answer::Gone;
+        let in_time = self
+            .socket
+            .recv_deadline(&mut buffer, Deadline::after(PATIENCE));
+        self.owed = false;
+        let mut got = match in_time {
+            Ok(Some(got)) => got,
+            _ => {
+                // Whoever looks at its end next finds it.
+                let _ = self.pidfd.signal(Signal::Kill);
+                return Answer::Gone;
+            }
         };
         match (Reply::from_bytes(&buffer[..got.len]), got.fds.len()) {
             (Some(Reply::Born(pid)), 2) => {

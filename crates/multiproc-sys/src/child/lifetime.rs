@@ -1,6 +1,7 @@
 //! Ending together with the parent, and what runs at a normal end.
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
@@ -36,6 +37,12 @@ pub fn at_exit(act: extern "C" fn()) -> Result<(), Errno> {
         0 => Ok(()),
         _ => Err(Errno::ENOMEM),
     }
+}
+
+/// Whether the calling thread is the only one of this process. `false` where a filter hides it.
+pub fn has_one_thread() -> bool {
+    // To part from the other threads is possible where there are none, and changes nothing there.
+    unshare(CloneFlags::CLONE_THREAD).is_ok()
 }
 
 /// Ends this process at once: nothing is flushed, no handler runs.

@@ -129,3 +129,11 @@ fn inherited_means_open_and_not_marked() {
     assert!(inherited(number).is_none());
     assert!(inherited(-1).is_none() && inherited(i32::MAX).is_none());
 }
+
+#[test]
+fn another_thread_is_noticed() {
+    // This process has more than one: that of the test, and the one that waits for it.
+    assert!(!lifetime::has_one_thread());
+    let child = fork(|| i32::from(!lifetime::has_one_thread()));
+    assert_eq!(wait(&child), Exit::Code(0));
+}
