@@ -16,8 +16,8 @@ use crate::request::Request;
 use crate::{guard, outcome};
 
 /// Objects with more variables than this are left alone: most of their pages are not for our use, and
-/// copying them all would cost more than a few faults.
-const MOST_VARIABLES: usize = 256 << 10;
+/// copying them all costs more than a few faults (with those of the C library a start took 8 µs more).
+const MOST_VARIABLES: usize = 48 << 10;
 
 /// How much of the stack a small task uses.
 const STACK: usize = 16 << 10;
