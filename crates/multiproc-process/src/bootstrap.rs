@@ -30,9 +30,11 @@ use multiproc_wire::{Parcel, RunError};
 use parking_lot::Mutex;
 
 use crate::builder::Lifetime;
-use crate::request::{Boot, Hello, MOST_BYTES, Reply, Request, Role, environment_from_bytes};
+use crate::request::{
+    Boot, Hello, MOST_BYTES, Reply, Request, Role, Wanted, environment_from_bytes,
+};
 use crate::start::Closure;
-use crate::{current, exit, guard, log, outcome, rehearsal};
+use crate::{current, exit, guard, log, outcome, preload, rehearsal};
 
 /// Names the boot record: `<descriptor>:<nonce>`. Never part of an environment user code sees.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
@@ -219,14 +221,27 @@ fn zygote(mut socket: Socket, parent: u32) -> ! {
     rehearsal::run();
     say(&socket, &Hello::Ready);
     loop {
-        match socket.recv(&mut [0]) {
-            Ok(got) if !got.is_end() => {}
+        let mut buffer = [0; Wanted::MOST_BYTES];
+        let wanted = match socket.recv(&mut buffer) {
+            Ok(got) if !got.is_end() => Wanted::from_bytes(&buffer[..got.len]),
             _ => lifetime::exit_now(0),
-        }
-        socket = match copy(socket, parent) {
-            Ok(socket) => socket,
-            Err(_) => lifetime::exit_now(0),
         };
+        match wanted {
+            Some(Wanted::OneMore) => {
+                socket = match copy(socket, parent) {
+                    Ok(socket) => socket,
+                    Err(_) => lifetime::exit_now(0),
+                };
+            }
+            Some(Wanted::Preload(task)) => match preload::load(task) {
+                Ok(()) => say(&socket, &Hello::Ready),
+                Err(text) => {
+                    say(&socket, &Hello::Refused(text));
+                    lifetime::exit_now(FAILED);
+                }
+            },
+            None => lifetime::exit_now(FAILED),
+        }
     }
 }
 

@@ -74,6 +74,7 @@ mod hook;
 mod keeper;
 mod log;
 mod outcome;
+mod preload;
 mod process;
 mod rehearsal;
 mod request;
@@ -93,6 +94,7 @@ pub use error::{CloseError, JoinError, Resource, SignalError, StartError, signal
 pub use exit::ExitStatus;
 pub use guard::PanicReport;
 pub use log::{LogLevel, log_to_stderr};
+pub use preload::set_forkserver_preload;
 pub use process::{Process, Run};
 pub use start::init;
 pub use stdio::Stdio;

@@ -141,8 +141,41 @@ impl Request {
     }
 }
 
-/// What a fork server is asked: the number says nothing, the packet all.
-pub(crate) const ONE_MORE: [u8; 1] = [1];
+/// What a fork server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A copy.
+    OneMore,
+    /// To call this before it makes copies.
+    Preload(TaskRef),
+}
+
+impl Wanted {
+    pub(crate) const MOST_BYTES: usize = 1 + 3 * 8;
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Wanted::OneMore => vec![0],
+            Wanted::Preload(task) => {
+                let words = task.to_words().map(u64::to_le_bytes);
+                [&[1], words.as_flattened()].concat()
+            }
+        }
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Wanted> {
+        let (kind, words) = bytes.split_first()?;
+        let (words, rest) = words.as_chunks::<8>();
+        match (kind, words, rest) {
+            (0, [], []) => Some(Wanted::OneMore),
+            (1, &[descriptor, function, seal], []) => {
+                let words = [descriptor, function, seal].map(u64::from_le_bytes);
+                Some(Wanted::Preload(TaskRef::from_words(words)))
+            }
+            _ => None,
+        }
+    }
+}
 
 /// The answer of a fork server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,6 +372,10 @@ mod tests {
         for reply in [Reply::Born(77), Reply::Refused(Errno::EAGAIN)] {
             assert_eq!(Reply::from_bytes(&reply.to_bytes()), Some(reply));
         }
+        let task = TaskRef::from_words([1, 2, 3]);
+        for wanted in [Wanted::OneMore, Wanted::Preload(task)] {
+            assert_eq!(Wanted::from_bytes(&wanted.to_bytes()), Some(wanted));
+        }
         for hello in [
             Hello::Ready,
             Hello::CannotCopy("no".into()),
@@ -360,6 +397,7 @@ mod tests {
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let _ = Request::from_bytes(&bytes);
             let _ = Boot::from_bytes(&[MAGIC.as_slice(), &bytes].concat());
+            let _ = Wanted::from_bytes(&bytes);
             let _ = Reply::from_bytes(&bytes);
             let _ = Hello::from_bytes(&bytes);
             let _ = environment_from_bytes(&bytes);

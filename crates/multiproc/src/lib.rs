@@ -134,7 +134,7 @@ pub use multiproc_process::{
     ActiveChild, CloseError, Context, CurrentProcess, ExitStatus, JoinError, LogLevel, PanicReport,
     ParentProcess, Process, ProcessBuilder, Resource, Run, SignalError, StartError, StartMethod,
     Stdio, active_children, cpu_count, current_process, get_start_method, init, log_to_stderr,
-    parent_process, set_start_method, signal_name, start_methods,
+    parent_process, set_forkserver_preload, set_start_method, signal_name, start_methods,
 };
 pub use multiproc_queue::{GetError, Iter, PutError, Queue};
 pub use multiproc_shm::{CreateError, OpenError};

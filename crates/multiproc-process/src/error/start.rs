@@ -40,7 +40,8 @@ pub enum StartError {
         /// Their names.
         names: Vec<String>,
     },
-    /// The preload of the fork server panicked, or left a thread running.
+    /// What [`set_forkserver_preload`](crate::set_forkserver_preload) was given panicked, ended the fork
+    /// server, or left a thread running.
     Preload(String),
     /// What was asked for cannot be.
     Invalid(String),

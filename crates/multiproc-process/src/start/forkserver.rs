@@ -22,9 +22,10 @@ use super::{Order, Place, hear};
 use crate::child::Born;
 use crate::context::StartMethod;
 use crate::error::StartError;
-use crate::keeper::{self, Keeper, LaunchError};
+use crate::keeper::{self, Keeper, LaunchError, Launched};
 use crate::log;
-use crate::request::{Hello, ONE_MORE, Plan, Reply, Request, Role, environment_to_bytes};
+use crate::preload;
+use crate::request::{Hello, Plan, Reply, Request, Role, Wanted, environment_to_bytes};
 
 /// Copying takes far less than a millisecond. A fork server that has not answered by now has been
 /// stopped, and is replaced.
@@ -44,6 +45,8 @@ pub(crate) struct Zygote {
     pidfd: Arc<PidFd>,
     /// A spare has been asked for and not been received.
     owed: bool,
+    /// What it loaded before its first copy.
+    preload: Option<TaskRef>,
     /// The surroundings and environment it began in, which its copies begin in, too.
     birth: Surroundings,
     environment: Vec<(OsString, OsString)>,
@@ -75,6 +78,7 @@ pub(crate) fn start(
 ) -> Result<Option<Born>, StartError> {
     let Place { seat, plan } = order.place(task, argument)?;
     let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
+    let preload = preload::wanted()?;
     let mut attempts = 0;
     while IMPOSSIBLE.get().is_none() {
         if attempts > MOST_ATTEMPTS {
@@ -83,8 +87,11 @@ pub(crate) fn start(
         }
         let keeper = keeper::with_rights(&rights)?;
         let mut slot = keeper.zygote.lock();
+        if let Some(other) = slot.take_if(|zygote| zygote.preload != preload) {
+            other.end(&keeper);
+        }
         if slot.is_none() {
-            match Zygote::begin(&keeper) {
+            match Zygote::begin(&keeper, preload) {
                 Ok(zygote) => *slot = zygote,
                 Err(LaunchError::RightsMoved) => keeper::retire(&keeper),
                 Err(LaunchError::Start(error)) => return Err(error),
@@ -122,6 +129,23 @@ pub(crate) fn start(
     Ok(None)
 }
 
+/// Has a new fork server load, however long that takes. One that fails is gone afterwards.
+fn ask_to_load(launched: &Launched, keeper: &Keeper, task: TaskRef) -> Result<(), StartError> {
+    // One that cannot be asked is heard to end.
+    let _ = launched.socket.send(&Wanted::Preload(task).to_bytes(), &[]);
+    let mut buffer = [0; Hello::MOST_BYTES];
+    let heard = launched.socket.recv(&mut buffer).ok();
+    let hello = heard.and_then(|got| Hello::from_bytes(&buffer[..got.len]));
+    if hello == Some(Hello::Ready) {
+        return Ok(());
+    }
+    let how = launched.post_mortem(keeper);
+    Err(StartError::Preload(match hello {
+        Some(Hello::Refused(text)) => text,
+        _ => format!("ended it: it {how}"),
+    }))
+}
+
 impl Spare {
     /// Lets it end; the keeper reaps it.
     fn discard(self, keeper: &Keeper) {
@@ -132,7 +156,10 @@ impl Spare {
 
 impl Zygote {
     /// Brings one up; `None` where there cannot be one.
-    fn begin(keeper: &Arc<Keeper>) -> Result<Option<Zygote>, LaunchError> {
+    fn begin(
+        keeper: &Arc<Keeper>,
+        preload: Option<TaskRef>,
+    ) -> Result<Option<Zygote>, LaunchError> {
         let launched = keeper.launch(Role::Zygote, std::env::vars_os().collect())?;
         if let Hello::CannotCopy(reason) = hear(&launched, keeper)? {
             launched.post_mortem(keeper);
@@ -143,6 +170,9 @@ impl Zygote {
             }
             return Ok(None);
         }
+        if let Some(task) = preload {
+            ask_to_load(&launched, keeper, task)?;
+        }
         let pidfd = Arc::new(launched.pidfd);
         keeper.keep(launched.pid, Arc::clone(&pidfd), true)?;
         log::debug(format_args!("fork server (pid {}) is up", launched.pid));
@@ -150,6 +180,7 @@ impl Zygote {
             socket: launched.socket,
             pidfd,
             owed: false,
+            preload,
             birth: launched.birth,
             environment: launched.environment,
             changed: None,
@@ -159,7 +190,7 @@ impl Zygote {
     /// Asks for a spare, if none is on the way. That the server is gone is seen by the answer.
     fn ask(&mut self) {
         if !self.owed {
-            let _ = self.socket.send(&ONE_MORE, &[]);
+            let _ = self.socket.send(&Wanted::OneMore.to_bytes(), &[]);
             self.owed = true;
         }
     }
