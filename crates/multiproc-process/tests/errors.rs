@@ -8,7 +8,7 @@ use multiproc_process::{JoinError, Process, StartMethod, testing};
 const BOTH: [StartMethod; 2] = [StartMethod::ForkServer, StartMethod::Spawn];
 
 #[test]
-fn another_build_is_refused() {
+fn fault_20_another_build_is_refused() {
     limited(|| drop(run(&mut helper("starts_another_build"))));
 }
 

@@ -25,7 +25,7 @@ fn kill(pid: u32) {
 }
 
 #[test]
-fn a_killed_fork_server_is_replaced_and_its_children_live_on() {
+fn fault_22_a_killed_fork_server_is_replaced_and_its_children_live_on() {
     limited(|| drop(run(&mut helper("kills_between_starts"))));
 }
 
@@ -54,7 +54,7 @@ fn kills_between_starts() {
 }
 
 #[test]
-fn a_fork_server_killed_during_starts_costs_no_start_and_runs_nothing_twice() {
+fn fault_22_a_fork_server_killed_during_starts_costs_no_start_and_runs_nothing_twice() {
     limited(|| drop(run(&mut helper("kills_during_starts"))));
 }
 
@@ -152,7 +152,46 @@ fn zombies() -> usize {
 }
 
 #[test]
-fn a_killed_spare_costs_no_start() {
+fn a_fork_server_that_is_interrupted_goes_on() {
+    limited(|| drop(run(&mut helper("interrupts_fork_servers"))));
+}
+
+#[test]
+fn interrupts_fork_servers() {
+    if !is_helper("interrupts_fork_servers") {
+        return;
+    }
+    Process::call(|| ()).start().unwrap().join().unwrap();
+    let server = testing::fork_servers();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // As Ctrl-C does to all processes of a terminal: server, spare and whatever starts.
+            while !over.load(Ordering::Relaxed) {
+                for (pid, name, _) in children() {
+                    if name.starts_with("mp-")
+                        && let Ok(process) = PidFd::open(pid)
+                    {
+                        process.signal(Signal::Interrupt).unwrap();
+                    }
+                }
+            }
+        });
+        let _over = Over(&over);
+        for number in 0..100 {
+            let process = Process::new(|n: u32| n + 1, number).start().unwrap();
+            // A spare that has just become a child is interrupted as any child may be.
+            match process.join() {
+                Ok(sum) => assert_eq!(sum, number + 1),
+                Err(error) => assert!(error.to_string().contains("SIGINT"), "{error}"),
+            }
+        }
+    });
+    assert_eq!(testing::fork_servers(), server, "the same one serves");
+}
+
+#[test]
+fn fault_22_a_killed_spare_costs_no_start() {
     limited(|| drop(run(&mut helper("kills_spares"))));
 }
 
@@ -178,7 +217,7 @@ fn kills_spares() {
 }
 
 #[test]
-fn a_stopped_child_does_not_hold_up_others() {
+fn fault_16_a_stopped_child_does_not_hold_up_others() {
     limited(|| {
         let stopped = Process::call(sleep_for_ever).daemon(true).start().unwrap();
         let pid = stopped.pid().to_string();
@@ -225,7 +264,7 @@ fn public_copy() -> std::path::PathBuf {
 }
 
 #[test]
-fn the_limit_of_processes_is_named() {
+fn fault_21_the_limit_of_processes_is_named() {
     limited(|| {
         // The limit does not bind root, so this needs to be root to become somebody else.
         if !std::fs::metadata("/proc/self").is_ok_and(|me| {
@@ -264,7 +303,7 @@ fn reaches_the_limit_by_spawn() {
 }
 
 #[test]
-fn the_limit_of_descriptors_is_named() {
+fn fault_43_the_limit_of_descriptors_is_named() {
     limited(|| {
         let binary = std::env::current_exe().unwrap();
         run(&mut helper_after(
@@ -287,7 +326,7 @@ fn reaches_the_limit_of_descriptors() {
 }
 
 #[test]
-fn a_stolen_exit_status_is_found_or_owned_up_to() {
+fn fault_38b_a_stolen_exit_status_is_found_or_owned_up_to() {
     limited(|| {
         for method in [StartMethod::ForkServer, StartMethod::Spawn] {
             let returns = Process::call(|| 5).start_method(method).start().unwrap();
@@ -314,7 +353,7 @@ fn a_stolen_exit_status_is_found_or_owned_up_to() {
 }
 
 #[test]
-fn ignored_child_signals_do_not_lose_results() {
+fn fault_38b_ignored_child_signals_do_not_lose_results() {
     limited(|| {
         let binary = std::env::current_exe().unwrap();
         run(&mut helper_after(

@@ -2,11 +2,9 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{begin, eventually, helper, is_gone, is_helper, limited, run};
+use common::{eventually, helper, is_gone, is_helper, limited, run};
 use multiproc_process::{Process, StartMethod, active_children};
 use multiproc_sys::child::{PidFd, Signal};
 
@@ -131,65 +129,4 @@ fn ends_with_children() {
         drop(inner.start().unwrap());
     });
     drop(other.start().unwrap());
-}
-
-/// Prints its pid and starts another like itself, `depth` deep. By either method in turn.
-fn tower(depth: u32) {
-    println!("\ntower {}", std::process::id());
-    if depth > 0 {
-        let method = BOTH[depth as usize % 2];
-        let next = Process::new(tower, depth - 1).start_method(method);
-        let next = next.start().unwrap();
-        let _ = next.join();
-    }
-    sleep_for_ever();
-}
-
-#[test]
-fn a_killed_parent_leaves_no_descendant() {
-    limited(|| {
-        for _ in 0..5 {
-            let mut parent = begin(&mut helper("builds_a_tower"));
-            let lines = BufReader::new(parent.stdout.take().unwrap()).lines();
-            let pids = lines.map_while(Result::ok);
-            let pids = pids.filter_map(|line| line.strip_prefix("tower ")?.parse().ok());
-            let pids: Vec<u32> = pids.take(4).collect();
-            assert_eq!(pids.len(), 4);
-            let pidfds: Vec<_> = pids.iter().map(|&pid| PidFd::open(pid).unwrap()).collect();
-            parent.kill().unwrap();
-            let killed = Instant::now();
-            for pidfd in &pidfds {
-                let until = multiproc_sys::clock::Deadline::at(killed + Duration::from_secs(2));
-                let ended = multiproc_sys::poll::readable(pidfd.as_fd(), until);
-                assert_eq!(ended, Ok(true), "a descendant lives on");
-            }
-            parent.wait().unwrap();
-        }
-    });
-}
-
-#[test]
-fn builds_a_tower() {
-    if is_helper("builds_a_tower") {
-        tower(3);
-    }
-}
-
-#[test]
-fn the_end_of_the_starting_thread_ends_no_process() {
-    limited(|| {
-        for method in BOTH {
-            let start = move || {
-                let process = Process::call(sleep_for_ever)
-                    .daemon(true)
-                    .start_method(method);
-                process.start().unwrap()
-            };
-            let process = std::thread::spawn(start).join().unwrap();
-            let soon = process.join_timeout(Duration::from_millis(50));
-            assert!(soon.unwrap_err().is_timed_out());
-            process.kill().unwrap();
-            assert!(process.join().unwrap_err().is_signaled());
-        }
-    });
 }

@@ -22,7 +22,7 @@ fn case() {
 }
 
 #[test]
-fn without_proc_a_start_says_what_to_do() {
+fn fault_20_without_proc_a_start_says_what_to_do() {
     let program = std::env::current_exe().expect("this program");
     let script =
         "mount --make-rprivate / && umount -l /proc && exec \"$0\" --exact case --nocapture";

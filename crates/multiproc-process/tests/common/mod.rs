@@ -26,7 +26,10 @@ pub(crate) fn limited<T>(body: impl FnOnce() -> T) -> T {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     let watchdog = std::thread::spawn(move || {
-        if wait.recv_timeout(LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        // A long run kills twenty times as often.
+        let long = std::env::var_os("CHAOS").is_some();
+        let limit = if long { LIMIT * 20 } else { LIMIT };
+        if wait.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} hangs");
             std::process::abort();
         }

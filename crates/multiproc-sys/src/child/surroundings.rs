@@ -7,6 +7,7 @@ use std::mem;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
+use nix::sys::signal::SigSet;
 
 use super::exec::swap_mask;
 
@@ -179,9 +180,11 @@ impl Changes {
     }
 }
 
-/// Blocks every signal that can be blocked, for this thread and those it makes.
+/// Blocks every signal that a program may use, for this thread and those it makes. Not those by which
+/// the C library has all threads change their user or group at once: it waits for each of them.
 pub fn block_all_signals() {
-    swap_mask(u64::MAX);
+    // A valid set and a valid way cannot be refused.
+    let _ = SigSet::all().thread_set_mask();
 }
 
 /// Shows `name` in lists of processes. The kernel keeps the first 15 bytes.
@@ -310,6 +313,24 @@ mod tests {
         assert_eq!((changes.affinity.iter().sum::<u8>()), 3);
         let processor_time = changes.limits.iter().find(|limit| limit.0 == 0);
         assert_eq!(processor_time.map(|limit| limit.1), Some(7));
+    }
+
+    #[test]
+    fn a_thread_without_signals_lets_the_process_change_its_user() {
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let (ready, begin) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            block_all_signals();
+            ready.send(mask()).expect("the test waits");
+            let _ = wait.recv();
+        });
+        let blocked = begin.recv().expect("the mask");
+        assert_eq!(blocked & bit(libc::SIGTERM), bit(libc::SIGTERM));
+        // To the user it has, which everybody may; but all threads take part.
+        let me = nix::unistd::getuid();
+        nix::unistd::setresuid(me, me, me).expect("nothing changes");
+        drop(end);
+        thread.join().expect("no panic");
     }
 
     #[test]
