@@ -12,6 +12,7 @@ pub mod random;
 pub mod rest;
 pub mod robust;
 pub mod socket;
+pub mod stream;
 #[doc(hidden)]
 pub mod testing;
 

@@ -195,7 +195,7 @@ impl Socket {
 
     fn recv_with(&self, buffer: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
         loop {
-            match self.recv_once(buffer, flags) {
+            match receive(self.as_fd(), buffer, &mut [0; CONTROL], flags) {
                 // ECONNRESET is said once, and before the packets that wait: the other end was
                 // closed with some of ours unread.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
@@ -203,34 +203,38 @@ impl Socket {
             }
         }
     }
+}
 
-    /// One call of `recvmsg`. Not by `nix`, which keeps the descriptors of a packet to itself, open,
-    /// where there was no room for all of them.
-    fn recv_once(&self, buffer: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
-        let mut control = [0_u64; CONTROL];
-        let mut part = libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: buffer.len(),
-        };
-        // SAFETY: a `msghdr` is integers and pointers, for which zero is a valid value.
-        let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(&control);
-        let flags = (flags | MsgFlags::MSG_CMSG_CLOEXEC).bits();
-        // SAFETY: `message` points to one buffer and to control words, both writable, of the lengths
-        // it says and alive for the call.
-        let len = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, flags) };
-        let len = Errno::result(len)?;
-        let lost = libc::MSG_TRUNC | libc::MSG_CTRUNC;
-        Ok(Received {
-            len: len.cast_unsigned(),
-            // SAFETY: the kernel has just filled `message`, and its control words are alive.
-            fds: unsafe { take_descriptors(&message) },
-            truncated: message.msg_flags & lost != 0,
-        })
-    }
+/// One call of `recvmsg`; `control` is room for descriptors. Not by `nix`, which keeps the descriptors
+/// of a packet to itself, open, where there was no room for all of them.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &mut [u64],
+    flags: MsgFlags,
+) -> Result<Received, Errno> {
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: a `msghdr` is integers and pointers, for which zero is a valid value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(control);
+    let flags = (flags | MsgFlags::MSG_CMSG_CLOEXEC).bits();
+    // SAFETY: `message` points to one buffer and to control words, both writable, of the lengths
+    // it says and alive for the call.
+    let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
+    let len = Errno::result(len)?;
+    let lost = libc::MSG_TRUNC | libc::MSG_CTRUNC;
+    Ok(Received {
+        len: len.cast_unsigned(),
+        // SAFETY: the kernel has just filled `message`, and its control words are alive.
+        fds: unsafe { take_descriptors(&message) },
+        truncated: message.msg_flags & lost != 0,
+    })
 }
 
 /// The descriptors that came with a message.

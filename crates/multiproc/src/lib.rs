@@ -126,6 +126,10 @@
 
 #![forbid(unsafe_code)]
 
+pub use multiproc_pipe::{
+    AcceptError, Address, BindError, Client, ConnectError, Connection, Key, Listener, Receiver,
+    RecvError, SendError, Sender,
+};
 pub use multiproc_pool::{
     AsyncResult, BrokenCause, BuildError, Imap, ImapUnordered, Pool, PoolBuilder, PoolJoinError,
     TaskError, TaskErrorKind,
