@@ -8,15 +8,16 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use multiproc_shm::{CreateError, Object, PushError, TailGuard, parcel};
 use multiproc_wire::{DecodeError, EncodeError};
 
 use crate::error::TaskErrorKind;
 use crate::frame;
-use crate::job::{Answer, Job, State};
-use crate::outcome::{Kind, RECORD, Record, decode_failure};
-use crate::words::Claim;
+use crate::job::{Answer, Job, Manner, State};
+use crate::outcome::{Kind, RECORD, Record, Span, decode_failure};
+use crate::words::{Board, Claim};
 use crate::worker::ticket_of;
 
 /// The chunks of one pool.
@@ -29,6 +30,10 @@ pub(crate) struct Book {
     /// Calls that have more to hand in.
     feeding: usize,
     jobs: u64,
+    /// The shortest time that a task of those handed in lately may take.
+    limit: Option<Duration>,
+    /// How many items the pool's end has left without a value.
+    cancelled: u64,
 }
 
 /// Where a pool is in its life. It never goes back.
@@ -51,6 +56,8 @@ pub(crate) struct Chunk {
     next: u32,
     /// The same when it was pushed: where its frame begins.
     start: u32,
+    /// How often its next item was begun and lost.
+    lost: u32,
     /// Its length, as the job counts it, once it does.
     bytes: usize,
     counted: bool,
@@ -75,19 +82,30 @@ impl Chunk {
             body,
             next: 0,
             start: 0,
+            lost: 0,
             bytes,
             counted: false,
         }
     }
 
     /// Takes in records of it. `true`: it is answered to the end.
-    fn take_in<'a>(&mut self, records: impl Iterator<Item = (Record, &'a [u8])>) -> bool {
+    fn take_in<'a>(
+        &mut self,
+        records: impl Iterator<Item = (Record, &'a [u8])>,
+        mut seen: impl FnMut(usize, Span),
+    ) -> bool {
         let job = Arc::clone(&self.job);
         let mut state = job.lock();
         for (record, body) in records {
             let answer = match record.kind {
                 Kind::Value => Answer::Value(body),
-                kind => Answer::Failed(decode_failure(kind, body)),
+                Kind::Span => {
+                    if let Some(span) = Span::from_bytes(body) {
+                        seen(self.first + record.item as usize, span);
+                    }
+                    continue;
+                }
+                kind => Answer::Failed(decode_failure(kind, body), self.lost + 1),
             };
             if self.answer_in(&mut state, &record, answer) {
                 return true;
@@ -109,12 +127,14 @@ impl Chunk {
         while self.next < record.item {
             // A worker publishes in order: the record between was damaged.
             let error = DecodeError::new("a task's result", "its record was damaged");
-            let kind = TaskErrorKind::Decode(error);
-            state.answer(self.first + self.next as usize, Answer::Failed(kind));
+            let answer = Answer::Failed(TaskErrorKind::Decode(error), self.lost + 1);
+            state.answer(self.first + self.next as usize, answer);
             self.next += 1;
+            self.lost = 0;
         }
         state.answer(self.first + self.next as usize, answer);
         self.next += 1;
+        self.lost = 0;
         let done = self.next == self.count;
         if done {
             state.chunk_done(self.bytes);
@@ -125,11 +145,24 @@ impl Chunk {
         done
     }
 
+    /// Answers the next item without a record. `true`: the chunk is answered to the end.
+    fn answer_next(&mut self, ticket: u32, kind: TaskErrorKind, attempts: u32) -> bool {
+        let record = Record {
+            ticket,
+            item: self.next,
+            kind: Kind::Value,
+            took: Duration::ZERO,
+        };
+        self.answer(&record, Answer::Failed(kind, attempts))
+    }
+
     /// Answers all that is left of it.
     fn fail(self, kind: &TaskErrorKind) {
         let mut state = self.job.lock();
         for item in self.next..self.count {
-            state.answer(self.first + item as usize, Answer::Failed(kind.clone()));
+            let attempts = if item == self.next { self.lost } else { 0 };
+            let answer = Answer::Failed(kind.clone(), attempts);
+            state.answer(self.first + item as usize, answer);
         }
         if self.counted {
             state.chunk_done(self.bytes);
@@ -174,6 +207,8 @@ impl Book {
             backlog: VecDeque::new(),
             feeding: 0,
             jobs: 0,
+            limit: None,
+            cancelled: 0,
         }
     }
 
@@ -184,7 +219,7 @@ impl Book {
     /// A new job, if the pool is open.
     pub(crate) fn open_job(
         &mut self,
-        eager: bool,
+        manner: Manner,
         feeding: bool,
     ) -> Result<Arc<Job>, TaskErrorKind> {
         match &self.phase {
@@ -194,7 +229,7 @@ impl Book {
         }
         self.feeding += usize::from(feeding);
         self.jobs += 1;
-        Ok(Job::new(self.jobs, eager))
+        Ok(Job::new(self.jobs, manner))
     }
 
     /// A feeding job hands in no more.
@@ -210,6 +245,10 @@ impl Book {
         if let Phase::Over(kind) = &self.phase {
             chunks.drain(..).for_each(|chunk| chunk.fail(kind));
             return Err(kind.clone());
+        }
+        // Together with the chunks: without any, there is no limit to keep.
+        if let Some(timeout) = job.manner.timeout {
+            self.limit = Some(self.limit.map_or(timeout, |limit| limit.min(timeout)));
         }
         let mut state = job.lock();
         for chunk in &mut *chunks {
@@ -248,8 +287,10 @@ impl Book {
             return;
         };
         let pushed = self.pushed.drain().map(|(_, chunk)| chunk);
-        let waiting = self.backlog.drain(..);
-        pushed.chain(waiting).for_each(|chunk| chunk.fail(kind));
+        for chunk in pushed.chain(self.backlog.drain(..)) {
+            self.cancelled += u64::from(chunk.count - chunk.next);
+            chunk.fail(kind);
+        }
     }
 
     /// Whether a closed pool has nothing left to do.
@@ -261,12 +302,13 @@ impl Book {
     }
 
     /// Step 2, for the backlog. `false`: there is no room for all of it.
-    pub(crate) fn push(&mut self, tail: &mut TailGuard<'_>) -> bool {
+    pub(crate) fn push(&mut self, tail: &mut TailGuard<'_>, board: &Board) -> bool {
         while let Some(chunk) = self.backlog.front() {
             let ticket = ticket_of(tail.position());
             // Tickets go round after 2^32 pushes; one that a worker has held so long is skipped by
             // a frame without content.
             let taken = self.pushed.contains_key(&ticket);
+            board.renew(ticket);
             let pushed = match &chunk.body {
                 _ if taken => tail.push(&[], 0),
                 Body::Inline(frame) => tail.push(&[frame], 0),
@@ -283,8 +325,13 @@ impl Book {
         true
     }
 
-    /// Step 12, for records that stood in a ring.
-    pub(crate) fn take_in(&mut self, records: &[u8], ends: &[usize]) {
+    /// Step 12, for records that stood in a ring. `seen` hears when an item ran.
+    pub(crate) fn take_in(
+        &mut self,
+        records: &[u8],
+        ends: &[usize],
+        mut seen: impl FnMut(u64, usize, Span),
+    ) {
         let mut start = 0;
         let mut frames = ends.iter().map(|&end| {
             let frame = &records[start..end];
@@ -309,7 +356,9 @@ impl Book {
             match self.pushed.entry(ticket) {
                 Entry::Vacant(_) => run.for_each(drop),
                 Entry::Occupied(mut chunk) => {
-                    if chunk.get_mut().take_in(&mut run) {
+                    let job = chunk.get().job.id;
+                    let seen = |item, span| seen(job, item, span);
+                    if chunk.get_mut().take_in(&mut run, seen) {
                         chunk.remove();
                     }
                     run.for_each(drop);
@@ -324,43 +373,139 @@ impl Book {
             let Some(record) = Record::from_bytes(frame) else {
                 return;
             };
+            let Entry::Occupied(mut chunk) = self.pushed.entry(record.ticket) else {
+                return;
+            };
             let answer = match record.kind {
                 Kind::Value => Answer::Stored(stored.clone()),
-                kind => Answer::Failed(decode_failure(kind, &frame[RECORD..])),
+                kind => {
+                    let kind = decode_failure(kind, &frame[RECORD..]);
+                    Answer::Failed(kind, chunk.get().lost + 1)
+                }
             };
-            if let Entry::Occupied(mut chunk) = self.pushed.entry(record.ticket)
-                && chunk.get_mut().answer(&record, answer)
-            {
+            if chunk.get_mut().answer(&record, answer) {
                 chunk.remove();
             }
         });
     }
 
-    /// A dead worker's chunk, drained: the item it had begun is lost, the rest is next in line.
-    pub(crate) fn give_back(&mut self, claim: Claim, lost: TaskErrorKind) {
-        let Some(mut chunk) = self.pushed.remove(&claim.ticket) else {
-            return;
-        };
+    /// A dead worker's chunk, drained: the item it had begun is lost, or begun again if it may be; the
+    /// rest is next in line. Says what happened to the item, if there was one.
+    pub(crate) fn give_back(&mut self, claim: Claim, lost: TaskErrorKind) -> Option<Loss> {
+        let mut chunk = self.pushed.remove(&claim.ticket)?;
         if let Phase::Over(kind) = &self.phase {
             // The pool's end killed it.
-            return chunk.fail(kind);
+            self.cancelled += u64::from(chunk.count - chunk.next);
+            chunk.fail(kind);
+            return None;
         }
+        let mut loss = None;
         if claim.begun > chunk.next {
-            let record = Record {
-                ticket: claim.ticket,
-                item: chunk.next,
-                kind: Kind::Value,
-                took: std::time::Duration::ZERO,
-            };
-            if chunk.answer(&record, Answer::Failed(lost)) {
-                return;
+            chunk.lost += 1;
+            let again = chunk.lost <= chunk.job.manner.retries;
+            loss = Some(Loss {
+                job: chunk.job.id,
+                item: chunk.first + chunk.next as usize,
+                attempt: chunk.lost,
+                again,
+            });
+            if !again && chunk.answer_next(claim.ticket, lost, chunk.lost) {
+                return loss;
             }
         }
         match chunk.begin_later() {
             Ok(()) => self.backlog.push_front(chunk),
             Err(kind) => chunk.fail(&kind),
         }
+        loss
     }
+
+    /// The item that runs under `claim`, once its ring is drained: its job, its place in it, and how
+    /// long it may run. `None`: it is answered already.
+    pub(crate) fn running(&self, claim: Claim) -> Option<Running> {
+        let chunk = self.pushed.get(&claim.ticket)?;
+        (claim.begun > chunk.next).then(|| Running {
+            item: chunk.first + chunk.next as usize,
+            timeout: chunk.job.manner.timeout,
+        })
+    }
+
+    /// Answers the item that runs under `claim`, drained, whatever becomes of it. `false`: it has its
+    /// answer.
+    pub(crate) fn answer_running(&mut self, claim: Claim, kind: TaskErrorKind) -> bool {
+        let Entry::Occupied(mut chunk) = self.pushed.entry(claim.ticket) else {
+            return false;
+        };
+        if claim.begun <= chunk.get().next {
+            return false;
+        }
+        let attempts = chunk.get().lost + 1;
+        if chunk.get_mut().answer_next(claim.ticket, kind, attempts) {
+            chunk.remove();
+        }
+        true
+    }
+
+    /// Takes back all of a job that no worker has: its items are answered. The tickets of the rest,
+    /// which workers may have.
+    pub(crate) fn withdraw(&mut self, job: &Arc<Job>, board: &Board) -> Vec<u32> {
+        let kind = &TaskErrorKind::Cancelled;
+        let is_of = |chunk: &Chunk| Arc::ptr_eq(&chunk.job, job);
+        let (gone, kept) = self.backlog.drain(..).partition(is_of);
+        self.backlog = kept;
+        VecDeque::into_iter(gone).for_each(|chunk| chunk.fail(kind));
+        let pushed = self.pushed.iter().filter(|(_, chunk)| is_of(chunk));
+        let tickets: Vec<u32> = pushed.map(|(ticket, _)| *ticket).collect();
+        tickets.iter().for_each(|ticket| board.withdraw(*ticket));
+        tickets
+    }
+
+    /// Answers what is left of a chunk that was withdrawn, and that no worker will begin. Drained.
+    pub(crate) fn cancel(&mut self, ticket: u32) {
+        if let Some(chunk) = self.pushed.remove(&ticket) {
+            chunk.fail(&TaskErrorKind::Cancelled);
+        }
+    }
+
+    /// The shortest time that a task may take, if there is any work.
+    pub(crate) fn limit(&mut self) -> Option<Duration> {
+        if self.pushed.is_empty() && self.backlog.is_empty() {
+            self.limit = None;
+        }
+        self.limit
+    }
+
+    /// Whether the chunk has unanswered items, and is not in the backlog.
+    pub(crate) fn is_pushed(&self, ticket: u32) -> bool {
+        self.pushed.contains_key(&ticket)
+    }
+
+    /// How many items of the pool's work its end has cancelled.
+    pub(crate) fn cancelled(&self) -> u64 {
+        self.cancelled
+    }
+
+    /// How many chunks are with the workers, or on their way to them.
+    pub(crate) fn pushed(&self) -> usize {
+        self.pushed.len()
+    }
+}
+
+/// What a death cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    pub(crate) job: u64,
+    pub(crate) item: usize,
+    pub(crate) attempt: u32,
+    /// It will be begun once more.
+    pub(crate) again: bool,
+}
+
+/// An item that a worker is at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) item: usize,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Tickets are consecutive: spreading their low bits is all that a table asks for.

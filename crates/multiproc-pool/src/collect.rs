@@ -26,27 +26,60 @@ pub(crate) enum Then {
     Feed,
 }
 
+/// What a thread waits for.
+pub(crate) trait Goal {
+    fn is_reached(&self) -> bool;
+    /// Has `waiter` poked when it is reached. `false`: it is already.
+    #[must_use = "nobody pokes a waiter whose goal is reached"]
+    fn subscribe(&self, waiter: &Arc<Waiter>) -> bool;
+    /// Forgets `waiter`.
+    fn unsubscribe(&self, waiter: &Arc<Waiter>);
+}
+
+/// So many answered items of a job.
+struct Answers<'a>(&'a Job, usize);
+
+impl Goal for Answers<'_> {
+    fn is_reached(&self) -> bool {
+        self.0.has_reached(self.1)
+    }
+
+    fn subscribe(&self, waiter: &Arc<Waiter>) -> bool {
+        self.0.lock().subscribe(self.1, waiter)
+    }
+
+    fn unsubscribe(&self, waiter: &Arc<Waiter>) {
+        self.0.lock().unsubscribe(waiter);
+    }
+}
+
 impl Hub {
     /// Waits until `target` items of `job` are answered. `false`: the deadline came first.
     #[must_use = "the deadline may have come first"]
     pub(crate) fn wait(&self, job: &Job, target: usize, then: Then, deadline: Deadline) -> bool {
-        if job.has_reached(target) {
+        self.wait_for(&Answers(job, target), then, deadline)
+    }
+
+    /// Waits until `goal` is reached. `false`: the deadline came first.
+    #[must_use = "the deadline may have come first"]
+    pub(crate) fn wait_for(&self, goal: &impl Goal, then: Then, deadline: Deadline) -> bool {
+        if goal.is_reached() {
             return true;
         }
         match self.turn.take_or_queue(|| self.board.set_unattended(false)) {
-            Place::Yours => self.collect(job, target, then, deadline),
-            Place::Queue(waiter) => self.queue(&waiter, job, target, then, deadline),
+            Place::Yours => self.collect(goal, then, deadline),
+            Place::Queue(waiter) => self.queue(&waiter, goal, then, deadline),
         }
     }
 
     /// With the turn.
-    fn collect(&self, job: &Job, target: usize, then: Then, deadline: Deadline) -> bool {
+    fn collect(&self, goal: &impl Goal, then: Then, deadline: Deadline) -> bool {
         let _turn = Collecting(self);
         let mut sleeper = Sleeper::new(deadline);
         loop {
             self.drain();
             self.flush();
-            if job.has_reached(target) {
+            if goal.is_reached() {
                 return true;
             }
             if deadline.has_passed() {
@@ -61,7 +94,7 @@ impl Hub {
             if !self.board.bell().arm() {
                 continue;
             }
-            if self.has_results() || job.has_reached(target) {
+            if self.has_results() || goal.is_reached() {
                 self.board.bell().disarm();
                 continue;
             }
@@ -91,26 +124,25 @@ impl Hub {
     fn queue(
         &self,
         waiter: &Arc<Waiter>,
-        job: &Job,
-        target: usize,
+        goal: &impl Goal,
         then: Then,
         deadline: Deadline,
     ) -> bool {
-        let mut waits = job.lock().subscribe(target, waiter);
+        let mut waits = goal.subscribe(waiter);
         while waits {
             let wake = waiter.park(deadline);
             if wake.turn {
-                job.lock().unsubscribe(waiter);
-                return self.collect(job, target, then, deadline);
+                goal.unsubscribe(waiter);
+                return self.collect(goal, then, deadline);
             }
-            waits = !job.has_reached(target) && !deadline.has_passed();
+            waits = !goal.is_reached() && !deadline.has_passed();
         }
-        job.lock().unsubscribe(waiter);
+        goal.unsubscribe(waiter);
         if !self.turn.leave(waiter) {
             // The turn came at the last moment.
             drop(Collecting(self));
         }
-        job.has_reached(target)
+        goal.is_reached()
     }
 }
 

@@ -61,10 +61,13 @@ pub enum TaskErrorKind {
         signal: Option<i32>,
         /// How it ended.
         status: ExitStatus,
+        /// Whether the kernel killed it because its control group had used up its memory.
+        oom: bool,
     },
-    /// The result did not come in time. The task goes on; ask again.
+    /// Not in time. With [`attempts`](TaskError::attempts) of 1 or more, the task ran longer than its
+    /// limit and was stopped; with 0, the caller did not wait longer: the task goes on, ask again.
     TimedOut,
-    /// The pool was terminated or dropped before the task was finished.
+    /// The task was cancelled, or the pool terminated or dropped before it was finished.
     Cancelled,
     /// The pool was closed before the task was handed in.
     Closed,
@@ -96,8 +99,12 @@ pub enum BrokenCause {
     Start(StartError),
     /// No shared memory for its results.
     Create(CreateError),
+    /// A thread could not be made.
+    Thread(Arc<std::io::Error>),
     /// It ended before it was ready.
     Died(ExitStatus),
+    /// Its initializer or its state failed, panicked, or took too long: the text.
+    Prepare(String),
 }
 
 impl TaskError {
@@ -106,7 +113,19 @@ impl TaskError {
             inner: Arc::new(Inner {
                 kind,
                 index,
-                attempts: 1,
+                attempts: 0,
+            }),
+        }
+    }
+
+    /// The same after so many attempts.
+    pub(crate) fn after(self, attempts: u32) -> TaskError {
+        let Inner { kind, index, .. } = &*self.inner;
+        TaskError {
+            inner: Arc::new(Inner {
+                kind: kind.clone(),
+                index: *index,
+                attempts,
             }),
         }
     }
@@ -121,7 +140,7 @@ impl TaskError {
         self.inner.index
     }
 
-    /// How often the task was tried.
+    /// How often the task was begun, as far as is known: 0 if it never was.
     pub fn attempts(&self) -> u32 {
         self.inner.attempts
     }
@@ -179,7 +198,16 @@ impl TaskError {
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {}: {}", self.index(), self.kind())
+        write!(f, "task {}: ", self.index())?;
+        match self.kind() {
+            TaskErrorKind::TimedOut if self.attempts() > 0 => {
+                f.write_str("it ran longer than its limit and was stopped")
+            }
+            TaskErrorKind::WorkerLost { .. } if self.attempts() > 1 => {
+                write!(f, "begun {} times; {}", self.attempts(), self.kind())
+            }
+            kind => kind.fmt(f),
+        }
     }
 }
 
@@ -220,16 +248,23 @@ impl fmt::Display for TaskErrorKind {
                 Some(place) => write!(f, "panicked at {place}: {message}"),
                 None => write!(f, "panicked: {message}"),
             },
-            TaskErrorKind::WorkerLost { pid, status, .. } => write!(
-                f,
-                "its worker (pid {pid}) was lost while it ran the task: {status}; the task was \
-                 started once, hand it in again if it may run twice"
-            ),
+            TaskErrorKind::WorkerLost {
+                pid, status, oom, ..
+            } => {
+                write!(
+                    f,
+                    "its worker (pid {pid}) was lost while it ran the task: {status}"
+                )?;
+                if *oom {
+                    f.write_str(", as there was no memory left for its control group")?;
+                }
+                f.write_str("; Retry::idempotent has tasks run again that may run twice")
+            }
             TaskErrorKind::TimedOut => {
                 f.write_str("no result yet within the timeout; the task goes on, ask again")
             }
             TaskErrorKind::Cancelled => f.write_str(
-                "cancelled: the pool was terminated or dropped first; close() and join() let \
+                "cancelled, or the pool was terminated or dropped first; close() and join() let \
                  the work finish",
             ),
             TaskErrorKind::Closed => {
@@ -257,7 +292,8 @@ impl BrokenCause {
         match self {
             BrokenCause::Start(error) => Some(error),
             BrokenCause::Create(error) => Some(error),
-            BrokenCause::Died(_) => None,
+            BrokenCause::Thread(error) => Some(&**error),
+            BrokenCause::Died(_) | BrokenCause::Prepare(_) => None,
         }
     }
 }
@@ -267,7 +303,9 @@ impl fmt::Display for BrokenCause {
         match self {
             BrokenCause::Start(error) => write!(f, "{error}"),
             BrokenCause::Create(error) => write!(f, "{error}"),
+            BrokenCause::Thread(error) => write!(f, "a thread could not be made: {error}"),
             BrokenCause::Died(status) => write!(f, "one {status} at once"),
+            BrokenCause::Prepare(text) => f.write_str(text),
         }
     }
 }
@@ -280,6 +318,10 @@ pub enum BuildError {
     Start(StartError),
     /// There was no shared memory for the rings.
     Create(CreateError),
+    /// The initializer or the state function cannot be called in another process.
+    Function(FunctionError),
+    /// Its argument could not be encoded.
+    Encode(EncodeError),
     /// The supervisor thread could not be started.
     Thread(Arc<std::io::Error>),
     /// More workers than a pool can hold.
@@ -298,6 +340,16 @@ impl BuildError {
         matches!(self, BuildError::Start(_))
     }
 
+    /// Whether the initializer or the state function cannot be called in another process.
+    pub fn is_function(&self) -> bool {
+        matches!(self, BuildError::Function(_))
+    }
+
+    /// Whether their argument could not be encoded.
+    pub fn is_encode(&self) -> bool {
+        matches!(self, BuildError::Encode(_))
+    }
+
     /// Whether there was no shared memory for the rings.
     pub fn is_create(&self) -> bool {
         matches!(self, BuildError::Create(_))
@@ -309,6 +361,8 @@ impl fmt::Display for BuildError {
         match self {
             BuildError::Start(error) => write!(f, "the pool's worker could not start: {error}"),
             BuildError::Create(error) => write!(f, "no shared memory for the pool: {error}"),
+            BuildError::Function(error) => write!(f, "{error}"),
+            BuildError::Encode(error) => write!(f, "{error}"),
             BuildError::Thread(error) => {
                 write!(f, "the pool's supervisor thread could not start: {error}")
             }
@@ -327,6 +381,8 @@ impl Error for BuildError {
         match self {
             BuildError::Start(error) => Some(error),
             BuildError::Create(error) => Some(error),
+            BuildError::Function(error) => Some(error),
+            BuildError::Encode(error) => Some(error),
             BuildError::Thread(error) => Some(&**error),
             BuildError::TooMany { .. } => None,
         }
@@ -345,7 +401,7 @@ impl From<StartError> for BuildError {
     }
 }
 
-/// Why [`Pool::join`](crate::Pool::join) did not wait to the end.
+/// Why [`Pool::join`](crate::PoolHandle::join) did not wait to the end.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum PoolJoinError {

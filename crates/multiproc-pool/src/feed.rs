@@ -19,6 +19,7 @@ use crate::error::{TaskError, TaskErrorKind};
 use crate::frame::{self, HEADER, Header};
 use crate::hub::Hub;
 use crate::job::{Answer, Batch, Job};
+use crate::options::Options;
 use crate::worker::INLINE;
 
 /// How many bytes of arguments may be on their way, unless the workers would run dry.
@@ -41,6 +42,7 @@ pub(crate) struct Feed<I> {
     hub: Arc<Hub>,
     job: Arc<Job>,
     function: TaskRef,
+    options: Options,
     items: I,
     /// Whether `items` may have more, and they are to be handed in.
     more: bool,
@@ -76,6 +78,7 @@ where
         hub: &Arc<Hub>,
         job: Arc<Job>,
         function: TaskRef,
+        options: Options,
         items: I,
         size: Size,
     ) -> Feed<I> {
@@ -83,6 +86,7 @@ where
             hub: Arc::clone(hub),
             job,
             function,
+            options,
             items,
             more: true,
             over: None,
@@ -214,7 +218,7 @@ where
     }
 
     fn answer_next(&mut self, kind: TaskErrorKind) {
-        self.job.lock().answer(self.fed, Answer::Failed(kind));
+        self.job.lock().answer(self.fed, Answer::Failed(kind, 0));
         self.fed += 1;
     }
 
@@ -253,7 +257,10 @@ impl<I> Feed<I> {
     }
 
     /// Takes out the answers that have come, waiting for one. Call [`Feed::fill`] first.
-    pub(crate) fn take(&mut self, batch: &mut Batch) {
+    pub(crate) fn take(&mut self, batch: &mut Batch)
+    where
+        I: Iterator,
+    {
         let then = if self.more { Then::Feed } else { Then::Nothing };
         if self.taken < self.fed {
             let waited = self
@@ -263,6 +270,15 @@ impl<I> Feed<I> {
         }
         self.job.take(batch);
         self.taken += batch.outcomes.len();
+        if self.options.progress.is_some() {
+            let (least, most) = self.items.size_hint();
+            let total = match most {
+                _ if !self.more => Some(self.fed),
+                Some(most) if most == least => Some(self.fed + most),
+                _ => None,
+            };
+            self.options.report(self.taken, total);
+        }
     }
 }
 
@@ -281,8 +297,9 @@ pub(crate) fn header(job: &Job, function: TaskRef, count: u32, timed: bool) -> H
         function: function.to_words(),
         start: 0,
         count,
-        eager: job.eager,
+        eager: job.manner.eager,
         timed,
+        traced: job.manner.traced,
     }
 }
 

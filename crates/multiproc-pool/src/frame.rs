@@ -26,6 +26,8 @@ pub(crate) struct Header {
     pub(crate) eager: bool,
     /// Say how long the chunk took.
     pub(crate) timed: bool,
+    /// Say when each item ran.
+    pub(crate) traced: bool,
 }
 
 /// The length of a header.
@@ -36,10 +38,13 @@ const START: usize = 32;
 
 const EAGER: u32 = 1;
 const TIMED: u32 = 2;
+const TRACED: u32 = 4;
 
 impl Header {
     pub(crate) fn to_bytes(self) -> [u8; HEADER] {
-        let flags = u32::from(self.eager) * EAGER + u32::from(self.timed) * TIMED;
+        let flags = u32::from(self.eager) * EAGER
+            + u32::from(self.timed) * TIMED
+            + u32::from(self.traced) * TRACED;
         let [f0, f1, f2] = self.function;
         let mut bytes = [0; HEADER];
         let words = [self.job, f0, f1, f2];
@@ -64,6 +69,7 @@ impl Header {
             count: half(bytes, START + 4)?,
             eager: flags & EAGER != 0,
             timed: flags & TIMED != 0,
+            traced: flags & TRACED != 0,
         };
         let possible = header.start < header.count && header.count as usize <= MOST_ITEMS;
         possible.then_some(header)
@@ -144,6 +150,7 @@ mod tests {
             count: 9,
             eager: true,
             timed: false,
+            traced: true,
         }
     }
 

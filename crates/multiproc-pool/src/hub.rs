@@ -6,18 +6,21 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use multiproc_process::ExitStatus;
 use multiproc_shm::{CreateError, Frame, OpenError, Ring};
 use multiproc_sys::clock::Deadline;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::book::{Book, Chunk, Phase};
+use crate::callbacks::Callbacks;
+use crate::coroner::Coroner;
+use crate::crew::{Crew, Exit, Plan};
 use crate::error::TaskErrorKind;
-use crate::job::Job;
-use crate::supervisor::Crew;
+use crate::job::{Job, Manner};
+use crate::options::Options;
+use crate::trace::Trace;
 use crate::turn::Turn;
 use crate::words::{Board, Claim};
-use crate::worker::{CLOSING, LEAVING, RESULT_RING, ticket_of};
+use crate::worker::{CLOSING, LEAVING, OVER, RESULT_RING, ticket_of};
 
 /// The size of the task ring: room for some thousand small chunks.
 const TASK_RING: usize = 256 << 10;
@@ -38,6 +41,9 @@ pub(crate) struct Hub {
     book: Mutex<Book>,
     pub(crate) turn: Turn,
     pub(crate) crew: Crew,
+    pub(crate) callbacks: Arc<Callbacks>,
+    pub(crate) trace: Trace,
+    pub(crate) coroner: Coroner,
     /// Whether a waiting thread may spin without taking a processor from a worker.
     pub(crate) has_free_cpus: bool,
 }
@@ -49,19 +55,30 @@ struct Reader {
     /// Records just taken out, and where each ends.
     records: Vec<u8>,
     ends: Vec<usize>,
+    /// How many outcomes its workers have sent.
+    done: u64,
 }
 
 impl Hub {
-    pub(crate) fn new(name: String, workers: usize) -> Result<Hub, CreateError> {
+    pub(crate) fn new(plan: Plan) -> Result<Hub, CreateError> {
+        let workers = plan.workers;
         Ok(Hub {
             board: Board::create(workers)?,
             tasks: Ring::create(TASKS_TAG, TASK_RING)?,
             readers: (0..workers).map(|_| Mutex::default()).collect(),
             book: Mutex::new(Book::new()),
             turn: Turn::default(),
-            crew: Crew::new(name, workers),
+            callbacks: Callbacks::new(),
+            trace: Trace::default(),
+            coroner: Coroner::new(),
             has_free_cpus: workers < multiproc_process::cpu_count(),
+            crew: Crew::new(plan),
         })
+    }
+
+    /// The book, for whoever holds no slot's reader or comes with the one lock order.
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock()
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -70,8 +87,19 @@ impl Hub {
 
     /// A new job, refused unless the pool is open. One that is `feeding` keeps the pool from
     /// letting its workers go until [`Hub::fed`].
-    pub(crate) fn open_job(&self, eager: bool, feeding: bool) -> Result<Arc<Job>, TaskErrorKind> {
-        self.book.lock().open_job(eager, feeding)
+    pub(crate) fn open_job(
+        &self,
+        eager: bool,
+        feeding: bool,
+        options: &Options,
+    ) -> Result<Arc<Job>, TaskErrorKind> {
+        let manner = Manner {
+            eager,
+            timeout: options.timeout,
+            retries: options.retry.times,
+            traced: self.trace.is_on(),
+        };
+        self.book.lock().open_job(manner, feeding)
     }
 
     /// A feeding job hands in no more.
@@ -87,9 +115,13 @@ impl Hub {
 
     /// Hands in chunks of one job. Those of a pool that is over are answered with why.
     pub(crate) fn submit(&self, chunks: &mut Vec<Chunk>) -> Result<(), TaskErrorKind> {
+        let limit = chunks.first().and_then(|chunk| chunk.job.manner.timeout);
         let mut book = self.book.lock();
         book.accept(chunks)?;
         self.push_backlog(book);
+        if let Some(limit) = limit {
+            self.has_limit(limit);
+        }
         Ok(())
     }
 
@@ -108,7 +140,7 @@ impl Hub {
         };
         let before = book.backlog();
         for _ in 0..ATTEMPTS {
-            if book.push(&mut tail) {
+            if book.push(&mut tail, &self.board) {
                 break;
             }
             self.ask_refill();
@@ -149,6 +181,7 @@ impl Hub {
             ring,
             records,
             ends,
+            done,
         } = &mut *self.readers[slot].lock();
         let Some(ring) = ring.as_ref().filter(|ring| !ring.is_empty()) else {
             return;
@@ -177,7 +210,11 @@ impl Hub {
                     }
                 }
             }
-            book.take_in(records, ends);
+            *done += (ends.len() + usize::from(stored.is_some())) as u64;
+            book.take_in(records, ends, |job, item, span| {
+                *done -= 1;
+                self.trace.ran(slot, job, item, span);
+            });
             if let Some(object) = stored {
                 book.take_in_stored(object);
             }
@@ -200,7 +237,10 @@ impl Hub {
 
     /// Settles what a dead worker leaves: its outcomes are taken in, the item it was running is
     /// lost, the rest of its chunk is next in line.
-    pub(crate) fn bury(&self, slot: usize, pid: u32, status: ExitStatus) {
+    pub(crate) fn bury(&self, exit: &Exit) {
+        let Exit {
+            slot, pid, status, ..
+        } = *exit;
         self.drain_slot(slot);
         self.readers[slot].lock().ring = None;
         if let Some(claim) = self.take_claim(slot) {
@@ -208,8 +248,10 @@ impl Hub {
                 pid,
                 signal: status.signal(),
                 status,
+                oom: self.coroner.was_oom(status),
             };
-            self.book.lock().give_back(claim, lost);
+            let loss = self.book.lock().give_back(claim, lost);
+            self.trace.ended(slot, pid, status, loss);
         }
         self.flush();
         self.board.bell().ring();
@@ -254,15 +296,26 @@ impl Hub {
 
     /// Lets the workers go once a closed pool has nothing left to do.
     pub(crate) fn let_go_if_done(&self) {
-        let leaving = || self.tasks.state().swap(LEAVING, Ordering::AcqRel) == LEAVING;
+        let leaving = || self.tasks.state().fetch_max(LEAVING, Ordering::AcqRel) >= LEAVING;
         if self.book.lock().is_done() && !leaving() {
             self.tasks.items().ring_all();
         }
     }
 
+    /// Has every worker leave after the item in hand.
+    pub(crate) fn dismiss(&self) {
+        self.tasks.state().store(OVER, Ordering::Release);
+        self.tasks.items().ring_all();
+    }
+
+    /// How many outcomes the workers of a slot have sent.
+    pub(crate) fn done(&self, slot: usize) -> u64 {
+        self.readers[slot].lock().done
+    }
+
     /// Whether workers leave because they are no longer needed.
     pub(crate) fn is_letting_go(&self) -> bool {
-        self.tasks.state().load(Ordering::Acquire) == LEAVING
+        self.tasks.state().load(Ordering::Acquire) >= LEAVING
     }
 
     /// Whether [`Hub::let_go_if_done`] has something to do.

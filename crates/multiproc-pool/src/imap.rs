@@ -99,7 +99,7 @@ where
     }
 }
 
-/// Results in the order of their items: from [`Pool::imap`](crate::Pool::imap).
+/// Results in the order of their items: from [`Pool::imap`](crate::PoolHandle::imap).
 ///
 /// Dropping it lets what was handed in run, and forgets the results.
 #[must_use = "no task is handed in before the first `next`"]
@@ -110,7 +110,7 @@ pub struct Imap<A, R, I> {
     given: usize,
 }
 
-/// Results as they are ready: from [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+/// Results as they are ready: from [`Pool::imap_unordered`](crate::PoolHandle::imap_unordered).
 ///
 /// Dropping it lets what was handed in run, and forgets the results.
 #[must_use = "no task is handed in before the first `next`"]

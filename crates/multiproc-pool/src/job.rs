@@ -21,9 +21,21 @@ use crate::turn::Waiter;
 pub(crate) struct Job {
     /// Tells chunks of different jobs apart, in workers too.
     pub(crate) id: u64,
+    pub(crate) manner: Manner,
+    state: Mutex<State>,
+}
+
+/// How the items of a job are to be run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
     /// Whether the caller wants to hear of each result at once.
     pub(crate) eager: bool,
-    state: Mutex<State>,
+    /// How long one of them may run.
+    pub(crate) timeout: Option<Duration>,
+    /// How often one may be begun again after a death.
+    pub(crate) retries: u32,
+    /// Whether somebody draws a timeline.
+    pub(crate) traced: bool,
 }
 
 /// What has come so far. Reached by [`Job::lock`].
@@ -33,7 +45,10 @@ pub(crate) struct State {
     kept: Option<Arc<Batch>>,
     answered: usize,
     failures: usize,
+    cancelled: bool,
     waiters: Vec<(usize, Arc<Waiter>)>,
+    /// To be called when so many items are answered, by whoever collects: brief, and no user code.
+    at_end: Vec<(usize, Box<dyn FnOnce() + Send>)>,
     abandoned: bool,
     /// How long one task takes, as far as measured.
     pub(crate) task_time: Option<Duration>,
@@ -68,15 +83,15 @@ pub(crate) enum Answer<'a> {
     Value(&'a [u8]),
     /// A record with an encoded value, in an object of its own.
     Stored(Object),
-    /// No value.
-    Failed(TaskErrorKind),
+    /// No value, after so many attempts.
+    Failed(TaskErrorKind, u32),
 }
 
 impl Job {
-    pub(crate) fn new(id: u64, eager: bool) -> Arc<Job> {
+    pub(crate) fn new(id: u64, manner: Manner) -> Arc<Job> {
         Arc::new(Job {
             id,
-            eager,
+            manner,
             state: Mutex::default(),
         })
     }
@@ -93,6 +108,11 @@ impl Job {
     /// Whether every answer so far was a value.
     pub(crate) fn is_successful(&self) -> bool {
         self.lock().failures == 0
+    }
+
+    /// Whether some answer was that it was cancelled.
+    pub(crate) fn was_cancelled(&self) -> bool {
+        self.lock().cancelled
     }
 
     /// Nobody wants the outcomes any more.
@@ -125,13 +145,14 @@ impl State {
     /// Takes in one outcome.
     pub(crate) fn answer(&mut self, index: usize, answer: Answer<'_>) {
         self.answered += 1;
-        if let Answer::Failed(_) = answer {
+        if let Answer::Failed(kind, _) = &answer {
             self.failures += 1;
+            self.cancelled |= matches!(kind, TaskErrorKind::Cancelled);
         }
         if !self.abandoned {
             self.arrived.push(index, answer);
         }
-        if !self.waiters.is_empty() {
+        if !self.waiters.is_empty() || !self.at_end.is_empty() {
             self.poke_reached();
         }
     }
@@ -146,6 +167,21 @@ impl State {
             }
             waits_on
         });
+        for (_, call) in self
+            .at_end
+            .extract_if(.., |(target, _)| answered >= *target)
+        {
+            call();
+        }
+    }
+
+    /// Has `call` called when `target` items are answered; now, if they are. Under the job's lock.
+    pub(crate) fn when_reached(&mut self, target: usize, call: Box<dyn FnOnce() + Send>) {
+        if self.answered >= target {
+            call();
+        } else {
+            self.at_end.push((target, call));
+        }
     }
 
     /// A chunk has been answered to its end.
@@ -188,7 +224,9 @@ impl Batch {
                 }
             }
             Answer::Stored(object) => What::Stored(object),
-            Answer::Failed(kind) => What::Failed(TaskError::new(kind, index)),
+            Answer::Failed(kind, attempts) => {
+                What::Failed(TaskError::new(kind, index).after(attempts))
+            }
         };
         self.outcomes.push(Outcome { index, what });
     }
@@ -234,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_gone() {
-        let job = Job::new(1, false);
+        let job = Job::new(1, Manner::default());
         let mut batch = Batch::default();
         answer(&job, 1, 10);
         answer(&job, 0, 20);
@@ -248,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_stays_and_is_in_order() {
-        let job = Job::new(1, false);
+        let job = Job::new(1, Manner::default());
         answer(&job, 1, 10);
         answer(&job, 0, 20);
         for _ in 0..2 {
@@ -258,9 +296,9 @@ mod tests {
 
     #[test]
     fn a_failure_is_an_outcome_with_its_index() {
-        let job = Job::new(1, false);
+        let job = Job::new(1, Manner::default());
         job.lock()
-            .answer(7, Answer::Failed(TaskErrorKind::Cancelled));
+            .answer(7, Answer::Failed(TaskErrorKind::Cancelled, 0));
         assert!(!job.is_successful());
         let batch = job.keep();
         let error = batch.read::<u32>(&batch.outcomes[0]).unwrap_err();
@@ -270,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_value_of_another_type_is_a_decode_error() {
-        let job = Job::new(1, false);
+        let job = Job::new(1, Manner::default());
         answer(&job, 0, 300);
         let batch = job.keep();
         let error = batch.read::<String>(&batch.outcomes[0]).unwrap_err();
@@ -280,7 +318,7 @@ mod tests {
 
     #[test]
     fn waiters_are_poked_at_their_target() {
-        let job = Job::new(1, false);
+        let job = Job::new(1, Manner::default());
         let waiter = Arc::new(Waiter::default());
         assert!(job.lock().subscribe(2, &waiter));
         answer(&job, 0, 0);
@@ -292,7 +330,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_job_keeps_nothing() {
-        let job = Job::new(1, false);
+        let job = Job::new(1, Manner::default());
         answer(&job, 0, 0);
         job.abandon();
         answer(&job, 1, 0);

@@ -46,12 +46,14 @@ pub(crate) enum Kind {
     Function = 4,
     /// A text.
     NoSpace = 5,
+    /// A [`Span`]: when the item ran. Stands before the item's outcome, and is none.
+    Span = 6,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        use Kind::{Decode, Encode, Function, NoSpace, Panicked, Value};
-        [Value, Panicked, Encode, Decode, Function, NoSpace]
+        use Kind::{Decode, Encode, Function, NoSpace, Panicked, Span, Value};
+        [Value, Panicked, Encode, Decode, Function, NoSpace, Span]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -79,6 +81,33 @@ impl Record {
             item: u32::from_le_bytes(*item),
             kind: Kind::from_byte(*kind)?,
             took: Duration::from_nanos(u32::from_le_bytes(*nanos).into()),
+        })
+    }
+}
+
+/// When an item ran, on the clock that all processes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Nanoseconds.
+    pub(crate) begun: u64,
+    /// Nanoseconds.
+    pub(crate) took: u64,
+}
+
+impl Span {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.begun.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.took.to_le_bytes());
+        bytes
+    }
+
+    /// `None`: no span of ours.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Span> {
+        let (begun, rest) = bytes.split_first_chunk()?;
+        Some(Span {
+            begun: u64::from_le_bytes(*begun),
+            took: u64::from_le_bytes(rest.try_into().ok()?),
         })
     }
 }
@@ -118,7 +147,9 @@ pub(crate) fn decode_failure(kind: Kind, body: &[u8]) -> TaskErrorKind {
         Kind::Encode => codec::decode(body, &[]).map(TaskErrorKind::Encode),
         Kind::Function => codec::decode(body, &[]).map(TaskErrorKind::Function),
         Kind::NoSpace => codec::decode(body, &[]).map(|reason| TaskErrorKind::NoSpace { reason }),
-        Kind::Decode | Kind::Value => codec::decode(body, &[]).map(TaskErrorKind::Decode),
+        Kind::Decode | Kind::Value | Kind::Span => {
+            codec::decode(body, &[]).map(TaskErrorKind::Decode)
+        }
     };
     decoded.unwrap_or_else(TaskErrorKind::Decode)
 }

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use crate::collect::Then;
 use crate::error::{TaskError, TaskErrorKind};
 use crate::hub::Hub;
-use crate::job::{Batch, Job};
+use crate::job::{Batch, Job, Manner};
 
-/// A result that is there, or will be: from [`Pool::apply_async`](crate::Pool::apply_async) and
-/// [`Pool::map_async`](crate::Pool::map_async).
+/// A result that is there, or will be: from [`Pool::apply_async`](crate::PoolHandle::apply_async) and
+/// [`Pool::map_async`](crate::PoolHandle::map_async).
 ///
 /// It can be asked any number of times, from any thread; the value is decoded anew each time. It may
 /// outlive its pool: then it is [`Cancelled`](TaskErrorKind::Cancelled), unless it was there before.
@@ -76,6 +76,58 @@ impl<R: DeserializeOwned + 'static> AsyncResult<Vec<R>> {
     }
 }
 
+impl<R: 'static> AsyncResult<R> {
+    /// Has `call` called with the value, once, as soon as it is there; not if there is none. It runs on
+    /// a thread of the pool's own, one callback after the other, and may do anything: call the pool, end
+    /// it, even panic, which is reported on standard error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use multiproc_pool::Pool;
+    /// let pool = Pool::new(2)?;
+    /// for n in 0..5 {
+    ///     pool.apply_async(|n: u32| n + 100, n).callback(|sum| println!("{sum}"));
+    /// }
+    /// pool.close();
+    /// pool.join()?; // also waits for the callbacks
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn callback(self, call: impl FnOnce(&R) + Send + 'static) -> AsyncResult<R> {
+        self.call_back(|result| {
+            if let Ok(value) = result {
+                call(&value);
+            }
+        })
+    }
+
+    /// As [`AsyncResult::callback`], with the error, if there is no value.
+    pub fn error_callback(self, call: impl FnOnce(&TaskError) + Send + 'static) -> AsyncResult<R> {
+        self.call_back(|result| {
+            if let Err(error) = result {
+                call(&error);
+            }
+        })
+    }
+
+    fn call_back(self, call: impl FnOnce(Result<R, TaskError>) + Send + 'static) -> AsyncResult<R> {
+        let read = self.read;
+        match &self.state {
+            State::Handed(job, total) => {
+                let kept = Arc::clone(job);
+                let call = Box::new(move || call(read(&kept.keep())));
+                self.hub.call_back(job, *total, call);
+            }
+            State::Refused(error) => {
+                let (error, job) = (error.clone(), Job::new(0, Manner::default()));
+                self.hub
+                    .call_back(&job, 0, Box::new(move || call(Err(error))));
+            }
+        }
+        self
+    }
+}
+
 impl<R> AsyncResult<R> {
     /// Waits for the result.
     ///
@@ -122,6 +174,20 @@ impl<R> AsyncResult<R> {
             // No lock is held while it is decoded.
             State::Handed(job, _) => (self.read)(&job.keep()),
         }
+    }
+
+    /// Has the task end as [`Cancelled`](TaskErrorKind::Cancelled), unless it has ended. What no worker has
+    /// begun is not begun any more; a worker that runs it is asked to end, killed after the pool's
+    /// [`grace`](crate::PoolBuilder::grace), and replaced. `false`: it had ended.
+    pub fn cancel(&self) -> bool {
+        if self.is_ready() {
+            return false;
+        }
+        if let State::Handed(job, _) = &self.state {
+            self.hub.cancel(job);
+            return job.was_cancelled();
+        }
+        false
     }
 
     /// Waits for at most `timeout`; whether the result is there.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use multiproc_process::ExitStatus;
+use multiproc_process::{ExitStatus, StartMethod};
 use multiproc_shm::testing::{self, Forked};
 use multiproc_shm::{Kind, Object, family};
 use multiproc_sys::child::{PidFd, Signal};
@@ -17,11 +17,14 @@ use multiproc_wire::task::TaskRef;
 
 use crate::book::{Body, Chunk};
 use crate::collect::Then;
+use crate::crew::{Exit, Plan};
 use crate::error::TaskErrorKind;
 use crate::feed;
 use crate::frame::HEADER;
 use crate::hub::Hub;
 use crate::job::Job;
+use crate::options::Options;
+use crate::terms::Terms;
 use crate::worker::{self, Seat, Step, Witness};
 
 const KILLED: ExitStatus = ExitStatus::Signal {
@@ -63,6 +66,18 @@ fn kill(pid: u32) {
     }
 }
 
+fn hub(name: &str, workers: usize) -> Hub {
+    Hub::new(Plan {
+        name: name.to_owned(),
+        workers,
+        terms: Terms::default(),
+        method: StartMethod::default(),
+        start_timeout: None,
+        grace: Duration::ZERO,
+    })
+    .expect("there is memory")
+}
+
 fn start(hub: &Hub, slot: usize, witness: impl Witness) -> Forked {
     let _inherited = ledger();
     hub.board.set_ready(slot, false);
@@ -72,8 +87,9 @@ fn start(hub: &Hub, slot: usize, witness: impl Witness) -> Forked {
         tasks: hub.tasks.object().clone(),
         results: results.object().clone(),
         slot: slot as u32,
+        terms: Terms::default(),
     };
-    testing::fork(|| worker::work_before(seat, witness))
+    testing::fork(|| worker::work_before(seat, witness).expect("it comes to its tasks"))
 }
 
 /// Waits for the end of a worker and does what its reaper does.
@@ -111,7 +127,18 @@ enum By {
 
 /// Hands in `chunks` chunks of `each` items, from item `base` of the ledger on.
 fn hand_in(hub: &Hub, base: u64, by: By, chunks: usize, each: usize) -> Arc<Job> {
-    let job = hub.open_job(true, false).expect("it is open");
+    hand_in_with(hub, &Options::default(), base, by, chunks, each)
+}
+
+fn hand_in_with(
+    hub: &Hub,
+    options: &Options,
+    base: u64,
+    by: By,
+    chunks: usize,
+    each: usize,
+) -> Arc<Job> {
+    let job = hub.open_job(true, false, options).expect("it is open");
     let task = TaskRef::of(run).expect("a function of this program");
     for chunk in 0..chunks {
         let (mut parcel, mut ends) = (feed::empty_parcel(), Vec::new());
@@ -139,12 +166,12 @@ fn die_at(step: Step, nth: u32) -> usize {
 }
 
 fn die_with(by: By, step: Step, nth: u32) -> usize {
-    let hub = Hub::new("settled".into(), 2).expect("there is memory");
+    let hub = hub("settled", 2);
     let base = items(12);
     let job = hand_in(&hub, base, by, 4, 3);
     let dies = start(&hub, 0, Dies { step, nth });
     reap(&dies);
-    hub.bury(0, dies.pid, KILLED);
+    hub.bury(&Exit::of_process(0, dies.pid, KILLED));
     assert!(hub.board.take_claim(0).is_none(), "it was settled");
     let lives = start(&hub, 1, Lives);
     let deadline = Deadline::after(Duration::from_secs(20));
@@ -212,7 +239,7 @@ fn a_death_after_the_result_costs_nothing() {
 
 #[test]
 fn the_next_owner_of_the_head_lock_repairs_before_the_supervisor() {
-    let hub = Hub::new("repaired".into(), 2).expect("there is memory");
+    let hub = hub("repaired", 2);
     let base = items(8);
     let job = hand_in(&hub, base, By::Ring, 8, 1);
     let dies = start(
@@ -228,7 +255,7 @@ fn the_next_owner_of_the_head_lock_repairs_before_the_supervisor() {
     let lives = start(&hub, 1, Lives);
     let deadline = Deadline::after(Duration::from_secs(20));
     assert!(hub.wait(&job, 8, Then::Nothing, deadline));
-    hub.bury(0, dies.pid, KILLED);
+    hub.bury(&Exit::of_process(0, dies.pid, KILLED));
     kill(lives.pid);
     reap(&lives);
     assert!(job.is_successful());
@@ -238,7 +265,7 @@ fn the_next_owner_of_the_head_lock_repairs_before_the_supervisor() {
 
 #[test]
 fn what_is_over_is_answered_once() {
-    let hub = Hub::new("over".into(), 1).expect("there is memory");
+    let hub = hub("over", 1);
     let base = items(12);
     let job = hand_in(&hub, base, By::Parcel, 4, 3);
     let dies = start(
@@ -252,7 +279,7 @@ fn what_is_over_is_answered_once() {
     reap(&dies);
     assert!(hub.end(TaskErrorKind::Cancelled) && !hub.end(TaskErrorKind::TimedOut));
     hub.answer_all();
-    hub.bury(0, dies.pid, KILLED);
+    hub.bury(&Exit::of_process(0, dies.pid, KILLED));
     let batch = job.keep();
     assert_eq!(batch.outcomes.len(), 12);
     assert_eq!(
@@ -269,7 +296,87 @@ fn what_is_over_is_answered_once() {
             .is_cancelled()
     }));
     assert!(
-        hub.open_job(true, false)
+        hub.open_job(true, false, &Options::default())
             .is_err_and(|kind| matches!(kind, TaskErrorKind::Cancelled))
     );
+}
+
+#[test]
+fn what_is_withdrawn_is_passed_over() {
+    let hub = hub("withdrawn", 1);
+    let base = items(6);
+    let unwanted = hand_in(&hub, base, By::Ring, 4, 1);
+    let wanted = hand_in(&hub, base + 4, By::Ring, 2, 1);
+    hub.cancel(&unwanted);
+    assert!(unwanted.has_reached(4) && unwanted.was_cancelled());
+    let lives = start(&hub, 0, Lives);
+    let deadline = Deadline::after(Duration::from_secs(20));
+    assert!(hub.wait(&wanted, 2, Then::Nothing, deadline));
+    kill(lives.pid);
+    reap(&lives);
+    let runs = &ledger()[base as usize..][..6];
+    let runs: Vec<u64> = runs.iter().map(|it| it.load(Ordering::Relaxed)).collect();
+    assert_eq!(runs, [0, 0, 0, 0, 1, 1]);
+}
+
+#[test]
+fn a_death_with_a_withdrawn_chunk_runs_nothing_of_it() {
+    for step in [Step::Claimed, Step::HeadMoved, Step::Unlocked, Step::Called] {
+        let hub = hub("withdrawn", 2);
+        let base = items(2);
+        let unwanted = hand_in(&hub, base, By::Ring, 1, 2);
+        let dies = start(&hub, 0, Dies { step, nth: 1 });
+        reap(&dies);
+        hub.cancel(&unwanted);
+        hub.bury(&Exit::of_process(0, dies.pid, KILLED));
+        assert_eq!(
+            unwanted.keep().outcomes.len(),
+            2,
+            "{step:?}: one answer each"
+        );
+        let other = hand_in(&hub, items(1), By::Ring, 1, 1);
+        let lives = start(&hub, 1, Lives);
+        let deadline = Deadline::after(Duration::from_secs(20));
+        assert!(hub.wait(&other, 1, Then::Nothing, deadline));
+        kill(lives.pid);
+        reap(&lives);
+        let second = ledger()[base as usize + 1].load(Ordering::Relaxed);
+        assert_eq!(second, 0, "{step:?}: begun though withdrawn");
+    }
+}
+
+#[test]
+fn an_idempotent_item_is_begun_again_and_no_other() {
+    let hub = hub("retried", 2);
+    let base = items(3);
+    let options = Options {
+        retry: crate::Retry::idempotent(1),
+        ..Options::default()
+    };
+    let job = hand_in_with(&hub, &options, base, By::Ring, 1, 3);
+    for (slot, nth) in [(0, 2), (1, 1)] {
+        let dies = start(
+            &hub,
+            slot,
+            Dies {
+                step: Step::Called,
+                nth,
+            },
+        );
+        reap(&dies);
+        hub.bury(&Exit::of_process(slot, dies.pid, KILLED));
+    }
+    let lives = start(&hub, 0, Lives);
+    let deadline = Deadline::after(Duration::from_secs(20));
+    assert!(hub.wait(&job, 3, Then::Nothing, deadline));
+    kill(lives.pid);
+    reap(&lives);
+    let batch = job.keep();
+    let error = batch
+        .read::<u64>(&batch.outcomes[1])
+        .expect_err("it died twice");
+    assert!(error.is_worker_lost() && error.attempts() == 2, "{error:?}");
+    let runs = &ledger()[base as usize..][..3];
+    let runs: Vec<u64> = runs.iter().map(|it| it.load(Ordering::Relaxed)).collect();
+    assert_eq!(runs, [1, 2, 1]);
 }

@@ -1,129 +1,33 @@
-//! The supervisor: hears of deaths, settles them, replaces the dead, and collects when nobody waits.
+//! The supervisor: hears of deaths, settles them, replaces the dead, stops what takes too long, and
+//! collects when nobody waits.
 //!
 //! One thread per pool. It runs no user code. Processes are started here (and by the builder), under
 //! the crew's lock, so that a pool that ends can kill every worker there is.
 
-use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use multiproc_process::{ExitStatus, Process};
 use multiproc_shm::Sleeper;
 use multiproc_sys::clock::Deadline;
-use parking_lot::{Condvar, Mutex};
 
 use crate::book::Phase;
+use crate::crew::{BACK_OFF, Ending, Exit, Place, Slots};
 use crate::error::{BrokenCause, TaskErrorKind};
 use crate::hub::Hub;
-use crate::worker::{self, Seat};
+use crate::limits::Watched;
 
-/// A slot's workers are started at least this far apart.
-const BACK_OFF: Duration = Duration::from_millis(10);
-
-/// The same where the system had no room for a process.
+/// The least time between two starts in a slot where the system had no room for a process.
 const BACK_OFF_AT_LIMIT: Duration = Duration::from_millis(100);
 
 /// So many failed starts within this time break the pool.
 const FAILURES: usize = 3;
 const FAILURES_WITHIN: Duration = Duration::from_secs(5);
 
-/// The workers of one pool.
-pub(crate) struct Crew {
-    name: String,
-    slots: Mutex<Slots>,
-    exits: Exits,
-    over: Mutex<bool>,
-    changed: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Slots {
-    of: Vec<Slot>,
-    /// When starts failed, and why, since one came up.
-    failures: Vec<(Instant, BrokenCause)>,
-    /// When some worker was last seen to be ready. A start before that proves nothing.
-    ready_seen: Option<Instant>,
-}
-
-enum Slot {
-    Up {
-        process: Process<()>,
-        born: Instant,
-    },
-    /// To be filled again, not before this moment.
-    Gap(Instant),
-    /// Stays empty: the pool ends.
-    Gone,
-}
-
-/// Deaths not yet settled. Written on the thread that reaps, which must not wait.
-type Exits = Arc<Mutex<Vec<Exit>>>;
-
-struct Exit {
-    slot: usize,
-    pid: u32,
-    status: ExitStatus,
-}
-
-impl Crew {
-    pub(crate) fn new(name: String, workers: usize) -> Crew {
-        let now = Instant::now();
-        Crew {
-            name,
-            slots: Mutex::new(Slots {
-                of: (0..workers).map(|_| Slot::Gap(now)).collect(),
-                failures: Vec::new(),
-                ready_seen: None,
-            }),
-            exits: Arc::default(),
-            over: Mutex::default(),
-            changed: Condvar::new(),
-            thread: Mutex::default(),
-        }
-    }
-
-    /// What the workers are called, without their number.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The processes that work now.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        let slots = self.slots.lock();
-        let pid = |slot: &Slot| match slot {
-            Slot::Up { process, .. } => Some(process.pid()),
-            _ => None,
-        };
-        slots.of.iter().filter_map(pid).collect()
-    }
-
-    /// Waits until the last worker is gone. `false`: the deadline came first.
-    #[must_use = "the deadline may have come first"]
-    pub(crate) fn wait_until_over(&self, deadline: Deadline) -> bool {
-        let mut over = self.over.lock();
-        while !*over {
-            match deadline.remaining() {
-                None => self.changed.wait(&mut over),
-                Some(left) if left.is_zero() => return false,
-                Some(left) => {
-                    self.changed.wait_for(&mut over, left);
-                }
-            }
-        }
-        drop(over);
-        // The thread has nothing left to do but to end.
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-        true
-    }
-}
-
 impl Hub {
     /// Starts the supervisor.
     pub(crate) fn supervise(self: &Arc<Hub>) -> std::io::Result<()> {
         let hub = Arc::clone(self);
-        let name = format!("{} supervisor", self.crew.name);
+        let name = format!("{} supervisor", self.crew.name());
         self.board.set_unattended(true);
         let thread = std::thread::Builder::new()
             .name(name)
@@ -133,7 +37,9 @@ impl Hub {
     }
 
     fn supervision(self: Arc<Hub>) {
+        let mut watched = Watched::new(self.workers());
         loop {
+            self.crew.looks_at(0);
             self.bury_the_dead();
             let next = self.fill_gaps();
             if self.turn.is_free() {
@@ -145,17 +51,20 @@ impl Hub {
             if self.is_over() {
                 break;
             }
+            let next = next
+                .earlier(self.enforce_limits(&mut watched))
+                .earlier(self.crew.kill_overdue(&self.board));
+            self.crew.looks_at(nanos(next));
             if !self.board.watch().arm() {
                 continue;
             }
-            if self.has_work() {
+            if self.has_work() || self.looks_too_late() {
                 self.board.watch().disarm();
                 continue;
             }
             let _ = self.board.watch().sleep(&mut Sleeper::new(next));
         }
-        *self.crew.over.lock() = true;
-        self.crew.changed.notify_all();
+        self.crew.set_over();
     }
 
     fn has_work(&self) -> bool {
@@ -165,34 +74,52 @@ impl Hub {
 
     fn bury_the_dead(&self) {
         let exits = std::mem::take(&mut *self.crew.exits.lock());
-        for Exit { slot, pid, status } in exits {
-            self.bury(slot, pid, status);
-            let ends = self.takes_no_more_workers();
-            let mut slots = self.crew.slots.lock();
-            let failures = self.count_failures(&mut slots);
-            let was_ready = self.board.is_ready(slot);
-            let pause = if was_ready {
-                BACK_OFF
-            } else {
-                back_off(failures)
-            };
-            let proves = match slots.of[slot] {
-                Slot::Up { born, .. } => slots.ready_seen.is_none_or(|seen| born > seen),
-                _ => true,
-            };
-            slots.of[slot] = match slots.of[slot] {
-                _ if ends => Slot::Gone,
-                Slot::Up { born, .. } => Slot::Gap(born + pause),
-                _ => Slot::Gap(Instant::now() + pause),
-            };
-            drop(slots);
-            if proves && !was_ready && !ends {
-                self.start_failed(BrokenCause::Died(status));
-            }
+        for mut exit in exits {
+            let ending = self.crew.slots().of[exit.slot].ending(&mut exit);
+            self.bury(&exit);
+            self.leave_gap(&exit, ending);
         }
     }
 
-    fn takes_no_more_workers(&self) -> bool {
+    fn leave_gap(&self, exit: &Exit, ending: Ending) {
+        let ends = self.takes_no_more_workers();
+        let mut slots = self.crew.slots();
+        let failures = self.count_failures(&mut slots);
+        let was_ready = self.board.is_ready(exit.slot);
+        let pause = match (was_ready, &ending) {
+            (true, Ending::Left) => Duration::ZERO,
+            (true, _) => BACK_OFF,
+            (false, _) => back_off(failures),
+        };
+        let place = &mut slots.of[exit.slot].place;
+        let (born, too_slow) = match place {
+            Place::Up(up) => (Some(up.born), up.too_slow),
+            _ => (None, false),
+        };
+        *place = match born {
+            _ if ends => Place::Gone,
+            Some(born) => Place::Gap(born + pause),
+            None => Place::Gap(Instant::now() + pause),
+        };
+        let proves = slots
+            .ready_seen
+            .is_none_or(|seen| born.is_none_or(|born| born > seen));
+        drop(slots);
+        if proves && !was_ready && !ends {
+            self.start_failed(match ending {
+                _ if too_slow => BrokenCause::Prepare(self.too_slow()),
+                Ending::Unready(text) => BrokenCause::Prepare(text),
+                Ending::Left | Ending::Died => BrokenCause::Died(exit.status),
+            });
+        }
+    }
+
+    fn too_slow(&self) -> String {
+        let limit = self.crew.plan.start_timeout.unwrap_or_default();
+        format!("one was not ready for its first task within {limit:?}")
+    }
+
+    pub(crate) fn takes_no_more_workers(&self) -> bool {
         self.is_letting_go() || matches!(self.phase(), Phase::Over(_))
     }
 
@@ -200,8 +127,8 @@ impl Hub {
     fn fill_gaps(self: &Arc<Hub>) -> Deadline {
         let mut again = Deadline::NEVER;
         for slot in 0..self.workers() {
-            let due = match self.crew.slots.lock().of[slot] {
-                Slot::Gap(due) => due,
+            let due = match self.crew.slots().of[slot].place {
+                Place::Gap(due) => due,
                 _ => continue,
             };
             let deadline = Deadline::at(due);
@@ -216,41 +143,6 @@ impl Hub {
         again
     }
 
-    /// Starts the worker of an empty slot: never a second one, since a slot's words are one worker's. Not if
-    /// the pool needs none any more.
-    pub(crate) fn start_worker(self: &Arc<Hub>, slot: usize) -> Result<(), BrokenCause> {
-        let mut slots = self.crew.slots.lock();
-        if !matches!(slots.of[slot], Slot::Gap(_)) {
-            return Ok(());
-        }
-        if self.takes_no_more_workers() {
-            slots.of[slot] = Slot::Gone;
-            return Ok(());
-        }
-        let born = Instant::now();
-        slots.of[slot] = Slot::Gap(born + BACK_OFF);
-        self.board.set_ready(slot, false);
-        let results = self.new_results(slot).map_err(BrokenCause::Create)?;
-        let seat = Seat {
-            board: self.board.object().clone(),
-            tasks: self.tasks.object().clone(),
-            results: results.object().clone(),
-            slot: slot as u32,
-        };
-        let process = Process::new(worker::work, seat)
-            .name(format!("{}-{}", self.crew.name, slot + 1))
-            .daemon(true)
-            .start()
-            .map_err(BrokenCause::Start)?;
-        let (hub, exits) = (Arc::downgrade(self), Arc::clone(&self.crew.exits));
-        let pid = process.pid();
-        process.on_exit(Box::new(move |status| {
-            report(&hub, &exits, Exit { slot, pid, status })
-        }));
-        slots.of[slot] = Slot::Up { process, born };
-        Ok(())
-    }
-
     /// Whether the failure counts, and when to try again.
     fn not_started(&self, slot: usize, cause: BrokenCause) -> Duration {
         let at_limit = matches!(&cause, BrokenCause::Start(error) if error.is_limit());
@@ -259,15 +151,15 @@ impl Hub {
             return BACK_OFF;
         }
         // The others go on meanwhile. With no others, nobody would ever answer.
-        self.crew.slots.lock().of[slot] = Slot::Gap(Instant::now() + BACK_OFF_AT_LIMIT);
+        self.crew.slots().of[slot].place = Place::Gap(Instant::now() + BACK_OFF_AT_LIMIT);
         if self.crew.pids().is_empty() {
             self.start_failed(cause);
         }
         BACK_OFF_AT_LIMIT
     }
 
-    fn start_failed(&self, cause: BrokenCause) {
-        let mut slots = self.crew.slots.lock();
+    pub(crate) fn start_failed(&self, cause: BrokenCause) {
+        let mut slots = self.crew.slots();
         self.count_failures(&mut slots);
         slots.failures.push((Instant::now(), cause));
         if slots.failures.len() < FAILURES {
@@ -281,13 +173,16 @@ impl Hub {
     /// How many starts have failed lately. None that counts, if some worker is ready, or was until it
     /// was buried just now: then it is not the starting that fails.
     fn count_failures(&self, slots: &mut Slots) -> usize {
-        let is_ready =
-            |(slot, of): (usize, &Slot)| matches!(of, Slot::Up { .. }) && self.board.is_ready(slot);
-        if slots.of.iter().enumerate().any(is_ready) {
+        let mut places = slots.of.iter().map(|slot| &slot.place).enumerate();
+        let is_ready = |(slot, place): (usize, &Place)| {
+            matches!(place, Place::Up(_)) && self.board.is_ready(slot)
+        };
+        if places.any(is_ready) {
             slots.failures.clear();
             slots.ready_seen = Some(Instant::now());
         }
-        let is_recent = |when: &Instant| when.elapsed() < FAILURES_WITHIN;
+        let lasts = FAILURES_WITHIN.max(self.crew.plan.start_timeout.unwrap_or_default() * 4);
+        let is_recent = |when: &Instant| when.elapsed() < lasts;
         slots.failures.retain(|(when, _)| is_recent(when));
         slots.failures.len()
     }
@@ -295,21 +190,17 @@ impl Hub {
     /// Ends the pool now: workers are killed, open items answered with `kind`.
     pub(crate) fn finish(&self, kind: TaskErrorKind) {
         self.end(kind);
-        for slot in &mut self.crew.slots.lock().of {
-            match slot {
-                // One that cannot be signalled is gone already.
-                Slot::Up { process, .. } => drop(process.kill()),
-                empty => *empty = Slot::Gone,
-            }
-        }
+        self.dismiss();
+        self.crew.end_all();
         self.answer_all();
         self.board.watch().ring();
     }
 
     /// Whether the pool has ended and every worker is gone.
     fn is_over(&self) -> bool {
-        let slots = self.crew.slots.lock();
-        self.takes_no_more_workers() && slots.of.iter().all(|slot| matches!(slot, Slot::Gone))
+        let slots = self.crew.slots();
+        let gone = |slot: &crate::crew::Slot| matches!(slot.place, Place::Gone);
+        self.takes_no_more_workers() && slots.of.iter().all(gone)
     }
 }
 
@@ -318,22 +209,18 @@ fn back_off(failures: usize) -> Duration {
     BACK_OFF * (failures as u32 + 1)
 }
 
-/// On the thread that reaps.
-///
-/// It must not be the one that drops the hub and so takes shared locks: the supervisor, which holds
-/// it, cannot end before it has seen this exit, and cannot see it before this reference is gone.
-fn report(hub: &Weak<Hub>, exits: &Mutex<Vec<Exit>>, exit: Exit) {
-    let mut exits = exits.lock();
-    exits.push(exit);
-    if let Some(hub) = hub.upgrade() {
-        hub.board.watch().ring();
-    }
+/// The deadline on the clock all share; the end of time for none.
+fn nanos(deadline: Deadline) -> u64 {
+    deadline.remaining().map_or(u64::MAX, |left| {
+        multiproc_sys::clock::monotonic_nanos() + left.as_nanos() as u64
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Pool;
+    use multiproc_process::ExitStatus;
 
     fn died() -> BrokenCause {
         BrokenCause::Died(ExitStatus::Code(7))

@@ -7,12 +7,21 @@
 //! | `unattended` | 1: nobody has the turn, so the supervisor must hear of results | the parent, under the turn's lock | workers |
 //! | `refill` | n: ring when fewer than n frames are in the task ring | the parent sets, a worker clears | workers |
 //!
+//! then the *withdrawn* tickets, a bit for each of the last 16,384:
+//!
+//! | bit `ticket % 16384` | values | written by | read by |
+//! |---|---|---|---|
+//! | withdrawn | 1: whoever takes this chunk passes over it | the parent: sets it, and clears it before it pushes another chunk with that bit | the worker that has just claimed the ticket |
+//!
 //! and for each slot, 64 bytes apart:
 //!
 //! | word | values | written by | read by |
 //! |---|---|---|---|
-//! | `claim` | 0: none; else [`Claim`] | the worker: whole under the head lock, its low bits before each call. The head lock's next owner after a death, and the supervisor once the worker is dead: to 0 | supervisor, head lock's owner after a death |
+//! | `claim` | 0: none; else [`Claim`], perhaps with `STOP` | the worker, by compare-exchange from what it stored last: whole under the head lock, its low bits before each call. The parent, by compare-exchange: adds `STOP`. The head lock's next owner after a death, and the supervisor once the worker is dead: to 0 | supervisor, head lock's owner after a death |
 //! | `ready` | 1: the worker has reached its loop | the worker; the parent zeroes it before a start | supervisor |
+//!
+//! A worker that finds `STOP` begins nothing more: it leaves. So whoever has set it on an item knows
+//! that no other item will be begun there, and may send a signal without hitting an innocent one.
 //!
 //! Nobody else reads the bits. Which order of steps makes them true is in [`protocol`](crate::protocol).
 
@@ -29,8 +38,13 @@ const WATCH: usize = 1;
 const UNATTENDED: usize = 2;
 const REFILL: usize = 3;
 
-/// Words before the first slot, and words of one slot.
+/// More tickets than there can be frames in the task ring.
+const WITHDRAWN: usize = 1 << 14;
+
+/// Words before the withdrawn tickets, and words of one slot.
 const STRIDE: usize = 8;
+/// Words before the first slot.
+const FIRST: usize = STRIDE + WITHDRAWN / 64;
 const CLAIM: usize = 0;
 const READY: usize = 1;
 
@@ -43,7 +57,7 @@ pub(crate) struct Board {
 
 /// What a worker has taken, and how far it came.
 ///
-/// `1 << 63 | ticket << 16 | items begun`: one word, so that it is never half changed. `items begun`
+/// `1 << 63 | stop << 62 | ticket << 16 | items begun`: one word, so that it is never half changed. `items begun`
 /// counts from the first item of the chunk's body; 0 when none was begun in this push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
@@ -51,8 +65,13 @@ pub(crate) struct Claim {
     pub(crate) begun: u32,
 }
 
+/// What a worker stored last in its claim. Its own, and forgotten with it.
+#[derive(Debug, Default)]
+pub(crate) struct Held(u64);
+
 impl Claim {
     const TAKEN: u64 = 1 << 63;
+    const STOP: u64 = 1 << 62;
 
     fn to_word(self) -> u64 {
         Claim::TAKEN | u64::from(self.ticket) << 16 | u64::from(self.begun)
@@ -68,13 +87,13 @@ impl Claim {
 
 impl Board {
     pub(crate) fn create(slots: usize) -> Result<Board, CreateError> {
-        let object = Object::create(Kind::Plain, TAG, (slots + 1) * STRIDE * 8, |_| ())?;
+        let object = Object::create(Kind::Plain, TAG, (FIRST + slots * STRIDE) * 8, |_| ())?;
         Ok(Board { object, slots })
     }
 
     pub(crate) fn open(object: Object) -> Result<Board, OpenError> {
         let object = object.expect_tag(TAG, "a pool's board")?;
-        let slots = (object.len() / (STRIDE * 8)).saturating_sub(1);
+        let slots = (object.len() / 8).saturating_sub(FIRST) / STRIDE;
         Ok(Board { object, slots })
     }
 
@@ -132,27 +151,79 @@ impl Board {
         frames < refill.load(Ordering::Relaxed) as usize && refill.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// Stores a claim on the frame at the head. Under the head lock, before the head moves.
-    pub(crate) fn claim(&self, slot: usize, ticket: u32) {
-        let claim = Claim { ticket, begun: 0 };
+    /// Stores a claim on the frame at the head. Under the head lock, before the head moves. `false`:
+    /// this worker is to leave.
+    #[must_use = "a worker that is to leave begins nothing"]
+    pub(crate) fn claim(&self, slot: usize, held: &mut Held, ticket: u32) -> bool {
         // Whoever sees the head moved must see the claim: that store releases.
-        self.slot(slot, CLAIM)
-            .store(claim.to_word(), Ordering::Relaxed);
+        self.move_claim(slot, held, Claim { ticket, begun: 0 })
     }
 
-    /// Says that item `item` of the claimed chunk is about to run.
-    pub(crate) fn begin(&self, slot: usize, ticket: u32, item: u32) {
+    /// Says that item `item` of the claimed chunk is about to run. `false`: this worker is to leave.
+    #[must_use = "a worker that is to leave begins nothing"]
+    pub(crate) fn begin(&self, slot: usize, held: &mut Held, ticket: u32, item: u32) -> bool {
         let claim = Claim {
             ticket,
             begun: item + 1,
         };
-        self.slot(slot, CLAIM)
-            .store(claim.to_word(), Ordering::Release);
+        self.move_claim(slot, held, claim)
     }
 
-    /// Takes back a claim whose frame was not taken.
+    fn move_claim(&self, slot: usize, held: &mut Held, claim: Claim) -> bool {
+        let (word, next) = (self.slot(slot, CLAIM), claim.to_word());
+        // SYNC POINT withdraw: the claim is stored, then the bit is read.
+        let moved = word.compare_exchange(held.0, next, Ordering::SeqCst, Ordering::Relaxed);
+        if moved.is_ok() {
+            held.0 = next;
+        }
+        moved.is_ok()
+    }
+
+    /// Takes back a claim whose frame was not taken, by a worker that leaves.
     pub(crate) fn unclaim(&self, slot: usize) {
         self.slot(slot, CLAIM).store(0, Ordering::Release);
+    }
+
+    /// What a worker holds now.
+    pub(crate) fn claim_of(&self, slot: usize) -> Option<Claim> {
+        Claim::from_word(self.slot(slot, CLAIM).load(Ordering::SeqCst))
+    }
+
+    /// Has a worker begin nothing after what `claim` says. `false`: it has gone on already.
+    #[must_use = "a worker that has gone on must be left alone"]
+    pub(crate) fn stop(&self, slot: usize, claim: Claim) -> bool {
+        let (word, held) = (self.slot(slot, CLAIM), claim.to_word());
+        let stop = held | Claim::STOP;
+        let stopped = word.compare_exchange(held, stop, Ordering::SeqCst, Ordering::Relaxed);
+        stopped == Ok(held) || stopped == Err(stop)
+    }
+
+    /// Has whoever takes this ticket pass over it. One who has taken it before is seen by
+    /// [`Board::claim_of`] after this.
+    pub(crate) fn withdraw(&self, ticket: u32) {
+        let (word, bit) = self.withdrawn(ticket);
+        // SYNC POINT withdraw: the bit is set, then the claims are read.
+        word.fetch_or(bit, Ordering::SeqCst);
+    }
+
+    /// Before a push: the bit may be left from an older ticket.
+    pub(crate) fn renew(&self, ticket: u32) {
+        let (word, bit) = self.withdrawn(ticket);
+        if word.load(Ordering::Relaxed) & bit != 0 {
+            word.fetch_and(!bit, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the ticket just claimed was withdrawn.
+    pub(crate) fn is_withdrawn(&self, ticket: u32) -> bool {
+        let (word, bit) = self.withdrawn(ticket);
+        word.load(Ordering::SeqCst) & bit != 0
+    }
+
+    fn withdrawn(&self, ticket: u32) -> (&AtomicU64, u64) {
+        let index = ticket as usize % WITHDRAWN;
+        let word = &self.object.words()[STRIDE + index / 64];
+        (word, 1 << (index % 64))
     }
 
     /// After a death under the head lock: a claim on the frame at the head was stored, but the head
@@ -185,7 +256,7 @@ impl Board {
     }
 
     fn slot(&self, slot: usize, word: usize) -> &AtomicU64 {
-        &self.object.words()[(slot + 1) * STRIDE + word]
+        &self.object.words()[FIRST + slot * STRIDE + word]
     }
 }
 
@@ -256,45 +327,53 @@ impl Alarm<'_> {
 mod tests {
     use super::*;
 
+    fn claim(ticket: u32, begun: u32) -> Claim {
+        Claim { ticket, begun }
+    }
+
     #[test]
     fn a_claim_is_taken_back_once() {
-        let board = Board::create(2).unwrap();
+        let (board, mut held) = (Board::create(2).unwrap(), Held::default());
         assert_eq!(board.take_claim(1), None);
-        board.claim(1, 0);
-        assert_eq!(
-            board.take_claim(1),
-            Some(Claim {
-                ticket: 0,
-                begun: 0
-            })
-        );
+        assert!(board.claim(1, &mut held, 0));
+        assert_eq!(board.take_claim(1), Some(claim(0, 0)));
         assert_eq!(board.take_claim(1), None);
-        board.claim(1, u32::MAX);
-        board.begin(1, u32::MAX, 65_534);
-        assert_eq!(
-            board.take_claim(1),
-            Some(Claim {
-                ticket: u32::MAX,
-                begun: 65_535
-            })
-        );
+        let mut held = Held::default();
+        assert!(board.claim(1, &mut held, u32::MAX));
+        assert!(board.begin(1, &mut held, u32::MAX, 65_534));
+        assert_eq!(board.take_claim(1), Some(claim(u32::MAX, 65_535)));
         assert_eq!(board.take_claim(0), None);
     }
 
     #[test]
     fn repair_clears_only_the_claim_at_the_head() {
         let board = Board::create(3).unwrap();
-        board.claim(0, 4);
-        board.claim(2, 5);
+        assert!(board.claim(0, &mut Held::default(), 4));
+        assert!(board.claim(2, &mut Held::default(), 5));
         board.repair(5);
-        assert_eq!(
-            board.take_claim(0),
-            Some(Claim {
-                ticket: 4,
-                begun: 0
-            })
-        );
+        assert_eq!(board.take_claim(0), Some(claim(4, 0)));
         assert_eq!(board.take_claim(2), None);
+    }
+
+    #[test]
+    fn who_is_stopped_begins_nothing_more() {
+        let (board, mut held) = (Board::create(1).unwrap(), Held::default());
+        assert!(board.claim(0, &mut held, 7));
+        assert!(board.begin(0, &mut held, 7, 0));
+        assert!(!board.stop(0, claim(7, 0)), "it has gone on");
+        assert!(board.stop(0, claim(7, 1)));
+        assert!(!board.begin(0, &mut held, 7, 1));
+        assert!(!board.claim(0, &mut held, 8));
+        assert_eq!(board.take_claim(0), Some(claim(7, 1)));
+    }
+
+    #[test]
+    fn a_withdrawn_ticket_is_renewed_by_the_next_with_its_bit() {
+        let board = Board::create(1).unwrap();
+        board.withdraw(5);
+        assert!(board.is_withdrawn(5) && !board.is_withdrawn(6));
+        board.renew(5 + WITHDRAWN as u32);
+        assert!(!board.is_withdrawn(5));
     }
 
     #[test]

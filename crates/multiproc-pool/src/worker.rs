@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 
 use multiproc_process::guard;
 use multiproc_shm::{Frame, Object, OpenError, PushError, Ring, Sleeper, TailGuard, parcel};
-use multiproc_sys::clock::Deadline;
-use multiproc_wire::task::{Task, TaskRef};
+use multiproc_sys::child::lifetime;
+use multiproc_sys::clock::{Deadline, monotonic_nanos};
+use multiproc_wire::task::{State, Task, TaskRef};
 use multiproc_wire::{Attachment, DecodeError, EncodeError, FunctionError, Parcel, RunError};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{HEADER, Header, Items};
-use crate::outcome::{Failure, Kind, RECORD, Record};
-use crate::words::Board;
+use crate::outcome::{Failure, Kind, RECORD, Record, Span};
+use crate::terms::{Retirement, Terms};
+use crate::words::{Board, Held};
 
 /// The largest frame of one item's outcome that stands in the ring itself.
 pub(crate) const INLINE: usize = 8 << 10;
@@ -28,9 +30,11 @@ const KEPT: usize = 4 << 20;
 /// How often to let others run before going to sleep.
 const YIELDS: u32 = 4;
 
-/// What the task ring's state says: tasks may come for ever (0), no new ones will come, go.
+/// What the task ring's state says: tasks may come for ever (0), no new ones will come, go, go in the
+/// middle of a chunk.
 pub(crate) const CLOSING: u32 = 1;
 pub(crate) const LEAVING: u32 = 2;
+pub(crate) const OVER: u32 = 3;
 
 /// A worker's argument.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +43,7 @@ pub(crate) struct Seat {
     pub(crate) tasks: Object,
     pub(crate) results: Object,
     pub(crate) slot: u32,
+    pub(crate) terms: Terms,
 }
 
 /// The moments between two steps of the protocol, at which a worker may die.
@@ -66,25 +71,26 @@ impl Witness for Nobody {
     fn at(&mut self, _: Step) {}
 }
 
-/// The main function of a worker process.
-pub(crate) fn work(seat: Seat) {
-    work_before(seat, Nobody);
+/// The main function of a worker. An error is why it did not come to its first task.
+pub(crate) fn work(seat: Seat) -> Result<(), String> {
+    if seat.terms.own_process {
+        lifetime::shrug_off_interrupts().map_err(|errno| errno.to_string())?;
+    }
+    work_before(seat, Nobody)
 }
 
-pub(crate) fn work_before(seat: Seat, witness: impl Witness) {
+pub(crate) fn work_before(seat: Seat, witness: impl Witness) -> Result<(), String> {
     let reached = (|| {
         let board = Board::open(seat.board)?;
         Ok::<_, OpenError>((board, Ring::open(seat.tasks)?, Ring::open(seat.results)?))
     })();
-    let (board, tasks, results) = match reached {
-        Ok(reached) => reached,
-        Err(error) => panic!("a worker cannot reach its pool: {error}"),
-    };
+    let (board, tasks, results) =
+        reached.map_err(|error| format!("it cannot reach its pool: {error}"))?;
     // For life: nobody else pushes here, and the parent never needs this side.
-    let records = match results.tail(Deadline::NEVER) {
-        Ok(records) => records,
-        Err(error) => panic!("a worker cannot publish its results: {error}"),
-    };
+    let records = results
+        .tail(Deadline::NEVER)
+        .map_err(|error| format!("it cannot publish its results: {error}"))?;
+    let state = seat.terms.prepare()?;
     let slot = seat.slot as usize;
     board.set_ready(slot, true);
     Worker {
@@ -94,12 +100,16 @@ pub(crate) fn work_before(seat: Seat, witness: impl Witness) {
         results: &results,
         records,
         reply: Parcel::default(),
+        state,
+        retirement: Retirement::new(&seat.terms),
+        held: Held::default(),
         function: None,
         job: 0,
         unannounced: 0,
         witness,
     }
     .run();
+    Ok(())
 }
 
 struct Worker<'a, W> {
@@ -110,6 +120,10 @@ struct Worker<'a, W> {
     records: TailGuard<'a>,
     /// The frame of the outcome in the making; one buffer for all.
     reply: Parcel,
+    /// What tasks with a state are lent.
+    state: State,
+    retirement: Retirement,
+    held: Held,
     /// The last function, resolved.
     function: Option<(TaskRef, Result<Task, FunctionError>)>,
     /// The job of the last chunk.
@@ -117,6 +131,14 @@ struct Worker<'a, W> {
     /// Bytes of results since somebody was told.
     unannounced: usize,
     witness: W,
+}
+
+/// Whether the worker goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use = "a worker that is to leave begins nothing"]
+enum Then {
+    GoOn,
+    Leave,
 }
 
 /// What the worker found in the task ring.
@@ -137,17 +159,21 @@ impl<W: Witness> Worker<'_, W> {
     fn run(&mut self) {
         let mut frame = Vec::new();
         while let Some((ticket, parcel)) = self.next(&mut frame) {
-            match parcel {
+            if self.board.is_withdrawn(ticket) {
+                continue;
+            }
+            let then = match parcel {
                 None => self.run_chunk(ticket, &frame, &[]),
                 Some(parcel) => {
                     let run = parcel::with_bytes(&parcel, |frame, attachments| {
-                        self.run_chunk(ticket, frame, attachments);
+                        self.run_chunk(ticket, frame, attachments)
                     });
-                    if run.is_err() {
-                        // Nothing was begun: the parent gives the chunk to another worker.
-                        return;
-                    }
+                    // On an error nothing was begun: the parent gives the chunk to another worker.
+                    run.unwrap_or(Then::Leave)
                 }
+            };
+            if then == Then::Leave || self.retirement.is_due(true) {
+                return;
             }
         }
     }
@@ -160,7 +186,7 @@ impl<W: Witness> Worker<'_, W> {
             }
             let state = self.tasks.state().load(Ordering::Acquire);
             match state {
-                LEAVING => return None,
+                LEAVING | OVER => return None,
                 // The parent lets go when it has seen every result.
                 CLOSING => self.announce(),
                 _ => self.tell_collector(),
@@ -185,7 +211,9 @@ impl<W: Witness> Worker<'_, W> {
             return Some(Popped::Nothing);
         }
         frame.clear();
-        self.board.claim(self.slot, ticket);
+        if !self.board.claim(self.slot, &mut self.held, ticket) {
+            return None;
+        }
         self.witness.at(Step::Claimed);
         let parcel = match head.pop(frame) {
             Ok(Some(Frame::Bytes)) => None,
@@ -222,10 +250,10 @@ impl<W: Witness> Worker<'_, W> {
         }
     }
 
-    fn run_chunk(&mut self, ticket: u32, frame: &[u8], attachments: &[Attachment]) {
+    fn run_chunk(&mut self, ticket: u32, frame: &[u8], attachments: &[Attachment]) -> Then {
         // A frame without a header is a filler: nobody waits for it.
         let Some(header) = Header::from_bytes(frame) else {
-            return;
+            return Then::GoOn;
         };
         if self.board.wants_refill(self.tasks.len()) {
             self.announce();
@@ -244,8 +272,11 @@ impl<W: Witness> Worker<'_, W> {
             let _answered_before = items.nth(header.start as usize - 1);
         }
         for item in header.start..header.count {
-            self.board.begin(self.slot, ticket, item);
+            if !self.board.begin(self.slot, &mut self.held, ticket, item) {
+                return Then::Leave;
+            }
             self.witness.at(Step::Begun);
+            let since = if header.traced { monotonic_nanos() } else { 0 };
             let failure = match (&task, items.next()) {
                 (Ok(task), Some(argument)) => self.call(task, argument, attachments),
                 (Ok(task), None) => Some(damaged(task)),
@@ -256,6 +287,9 @@ impl<W: Witness> Worker<'_, W> {
                 _ => Duration::ZERO,
             };
             self.witness.at(Step::Called);
+            if header.traced {
+                self.publish_span(ticket, item, since);
+            }
             self.publish(Place { ticket, item, took }, failure, &task);
             self.witness.at(Step::Published);
             self.unannounced += self.reply.bytes.len();
@@ -265,7 +299,12 @@ impl<W: Witness> Worker<'_, W> {
                 self.board.announce_to_collector();
             }
             self.witness.at(Step::Announced);
+            if self.tasks.state().load(Ordering::Relaxed) == OVER || self.retirement.is_due(false) {
+                // What is left of the chunk goes back to the parent.
+                return Then::Leave;
+            }
         }
+        Then::GoOn
     }
 
     fn resolve(&mut self, words: TaskRef) -> Result<Task, FunctionError> {
@@ -287,8 +326,9 @@ impl<W: Witness> Worker<'_, W> {
         attachments: &[Attachment],
     ) -> Option<Failure> {
         self.clear_reply();
-        let reply = &mut self.reply;
-        match guard::catch(AssertUnwindSafe(|| task.run(argument, attachments, reply))) {
+        let (state, reply) = (&mut self.state, &mut self.reply);
+        let run = || task.run_with(state, argument, attachments, reply);
+        match guard::catch(AssertUnwindSafe(run)) {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Failure::Run(error)),
             Err(report) => Some(Failure::Panicked(report)),
@@ -302,6 +342,20 @@ impl<W: Witness> Worker<'_, W> {
         self.reply.attachments.clear();
         self.reply.bytes.clear();
         self.reply.bytes.resize(RECORD, 0);
+    }
+
+    /// When an item ran, for the timeline: before its outcome, which is then the last of the chunk.
+    fn publish_span(&mut self, ticket: u32, item: u32, begun: u64) {
+        let took = monotonic_nanos().saturating_sub(begun);
+        let record = Record {
+            ticket,
+            item,
+            kind: Kind::Span,
+            took: Duration::ZERO,
+        };
+        let (record, span) = (record.to_bytes(), Span { begun, took }.to_bytes());
+        // Without room the timeline lacks a box; the outcome waits, this does not.
+        let _ = self.records.push(&[&record, &span], 0);
     }
 
     /// Step 10.

@@ -15,5 +15,6 @@ pub mod socket;
 pub mod stream;
 #[doc(hidden)]
 pub mod testing;
+pub mod usage;
 
 pub use nix::errno::Errno;

@@ -191,6 +191,8 @@ pub enum RunError {
     Decode(DecodeError),
     /// The function was called, and its result could not be encoded.
     Encode(EncodeError),
+    /// The function was to make a state, and gave an error: its text.
+    Failed(String),
 }
 
 impl RunError {
@@ -210,6 +212,7 @@ impl fmt::Display for RunError {
         f.write_str(match self {
             RunError::Decode(_) => "the task's argument did not arrive",
             RunError::Encode(_) => "the task's result cannot be sent back",
+            RunError::Failed(text) => text,
         })
     }
 }
@@ -219,6 +222,7 @@ impl Error for RunError {
         match self {
             RunError::Decode(error) => Some(error),
             RunError::Encode(error) => Some(error),
+            RunError::Failed(_) => None,
         }
     }
 }

@@ -34,7 +34,7 @@
 //! multiproc_wire::task::TaskRef::of(|n: u32| n + captured);
 //! ```
 
-use std::any::{TypeId, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
@@ -44,15 +44,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::error::{FunctionError, RunError};
+use crate::error::{DecodeError, FunctionError, RunError};
 use crate::parcel::{Attachment, Parcel};
 
 /// Marks a descriptor in memory, so that a wrong offset is found before a type is read there.
 const MAGIC: u64 = 0x6d70_7461_736b_9c01;
 
+/// What a process keeps between the functions it runs: made by [`TaskRef::of_state`], lent to those
+/// of [`TaskRef::of_with`], and of no interest to all others.
+pub type State = Box<dyn Any>;
+
 /// Runs the function at an address on an encoded argument. The address must be that of a function of
 /// the descriptor's type.
-type Call = unsafe fn(usize, &[u8], &[Attachment], &mut Parcel) -> Result<(), RunError>;
+type Call = unsafe fn(usize, &mut State, &[u8], &[Attachment], &mut Parcel) -> Result<(), RunError>;
 
 /// All that is known of a function's type once the type is gone. One lies among the program's
 /// constants for each type of function that is sent anywhere.
@@ -101,6 +105,51 @@ impl TaskRef {
         R: Serialize + DeserializeOwned + 'static,
     {
         let descriptor = const { &Nullary::<R>::DESCRIPTOR };
+        TaskRef::made_of(descriptor, f as *const ())
+    }
+
+    /// The words for a function that is lent the state of the process that runs it.
+    ///
+    /// # Errors
+    ///
+    /// As [`TaskRef::of`].
+    pub fn of_with<S, A, R>(f: fn(&mut S, A) -> R) -> Result<TaskRef, FunctionError>
+    where
+        S: 'static,
+        A: DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        let descriptor = const { &With::<S, A, R>::DESCRIPTOR };
+        TaskRef::made_of(descriptor, f as *const ())
+    }
+
+    /// The words for a function whose result becomes the state of the process that runs it. It
+    /// stays there, so it need not be a serde value.
+    ///
+    /// # Errors
+    ///
+    /// As [`TaskRef::of`].
+    pub fn of_state<A, S>(f: fn(A) -> S) -> Result<TaskRef, FunctionError>
+    where
+        A: DeserializeOwned + 'static,
+        S: 'static,
+    {
+        let descriptor = const { &Maker::<A, S>::DESCRIPTOR };
+        TaskRef::made_of(descriptor, f as *const ())
+    }
+
+    /// As [`TaskRef::of_state`], for a function that may fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`TaskRef::of`].
+    pub fn of_try_state<A, S, E>(f: fn(A) -> Result<S, E>) -> Result<TaskRef, FunctionError>
+    where
+        A: DeserializeOwned + 'static,
+        S: 'static,
+        E: fmt::Display + 'static,
+    {
+        let descriptor = const { &TryMaker::<A, S, E>::DESCRIPTOR };
         TaskRef::made_of(descriptor, f as *const ())
     }
 
@@ -236,10 +285,31 @@ impl Task {
         attachments: &[Attachment],
         reply: &mut Parcel,
     ) -> Result<(), RunError> {
+        let mut state: State = Box::new(());
+        self.run_with(&mut state, argument, attachments, reply)
+    }
+
+    /// As [`Task::run`], in a process with `state`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Task::run`]; [`RunError::Decode`] also if the function is to be lent a state of another
+    /// type, and [`RunError::Failed`] if it was to make one and gave an error instead.
+    ///
+    /// # Panics
+    ///
+    /// As [`Task::run`]. The state is then as the function left it.
+    pub fn run_with(
+        &self,
+        state: &mut State,
+        argument: &[u8],
+        attachments: &[Attachment],
+        reply: &mut Parcel,
+    ) -> Result<(), RunError> {
         // SAFETY: `call` asks that the address be that of a function of the descriptor's type. The
         // address was made from one, in `TaskRef::made_of`, in a process of this program: the seal
         // covers the address, the descriptor and its type, and matched in `TaskRef::resolve`.
-        unsafe { (self.descriptor.call)(self.function, argument, attachments, reply) }
+        unsafe { (self.descriptor.call)(self.function, state, argument, attachments, reply) }
     }
 
     /// The Rust type of the function, such as `fn(u32) -> u64`, for messages.
@@ -270,6 +340,7 @@ impl<A: DeserializeOwned + 'static, R: Serialize + DeserializeOwned + 'static> U
     /// `function` must be the address of a `fn(A) -> R`.
     unsafe fn call(
         function: usize,
+        _: &mut State,
         argument: &[u8],
         attachments: &[Attachment],
         reply: &mut Parcel,
@@ -299,6 +370,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Nullary<R> {
     /// `function` must be the address of a `fn() -> R`.
     unsafe fn call(
         function: usize,
+        _: &mut State,
         argument: &[u8],
         attachments: &[Attachment],
         reply: &mut Parcel,
@@ -308,5 +380,106 @@ impl<R: Serialize + DeserializeOwned + 'static> Nullary<R> {
         let function = unsafe { std::mem::transmute::<*const (), fn() -> R>(function) };
         codec::decode::<()>(argument, attachments)?;
         Ok(codec::encode_checked_into(&function(), reply)?)
+    }
+}
+
+/// Carries the descriptor for `fn(&mut S, A) -> R`.
+struct With<S, A, R>(PhantomData<fn(S) -> (A, R)>);
+
+impl<S: 'static, A: DeserializeOwned + 'static, R: Serialize + DeserializeOwned + 'static>
+    With<S, A, R>
+{
+    const DESCRIPTOR: Descriptor = Descriptor {
+        magic: MAGIC,
+        types: TypeId::of::<fn(&mut S, A) -> R>(),
+        call: Self::call,
+        name: type_name::<fn(&mut S, A) -> R>,
+    };
+
+    /// # Safety
+    ///
+    /// `function` must be the address of a `fn(&mut S, A) -> R`.
+    unsafe fn call(
+        function: usize,
+        state: &mut State,
+        argument: &[u8],
+        attachments: &[Attachment],
+        reply: &mut Parcel,
+    ) -> Result<(), RunError> {
+        let function = std::ptr::with_exposed_provenance::<()>(function);
+        // SAFETY: as in `Unary::call`, for a `fn(&mut S, A) -> R`.
+        let function = unsafe { std::mem::transmute::<*const (), fn(&mut S, A) -> R>(function) };
+        let argument = codec::decode(argument, attachments)?;
+        let state = state.downcast_mut::<S>().ok_or_else(|| {
+            DecodeError::new(
+                type_name::<S>(),
+                "the state of this process is of another type",
+            )
+        })?;
+        Ok(codec::encode_checked_into(
+            &function(state, argument),
+            reply,
+        )?)
+    }
+}
+
+/// Carries the descriptor for `fn(A) -> S`.
+struct Maker<A, S>(PhantomData<fn(A) -> (S,)>);
+
+impl<A: DeserializeOwned + 'static, S: 'static> Maker<A, S> {
+    const DESCRIPTOR: Descriptor = Descriptor {
+        magic: MAGIC,
+        types: TypeId::of::<fn(A) -> S>(),
+        call: Self::call,
+        name: type_name::<fn(A) -> S>,
+    };
+
+    /// # Safety
+    ///
+    /// `function` must be the address of a `fn(A) -> S`.
+    unsafe fn call(
+        function: usize,
+        state: &mut State,
+        argument: &[u8],
+        attachments: &[Attachment],
+        _: &mut Parcel,
+    ) -> Result<(), RunError> {
+        let function = std::ptr::with_exposed_provenance::<()>(function);
+        // SAFETY: as in `Unary::call`, for a `fn(A) -> S`.
+        let function = unsafe { std::mem::transmute::<*const (), fn(A) -> S>(function) };
+        *state = Box::new(function(codec::decode(argument, attachments)?));
+        Ok(())
+    }
+}
+
+/// Carries the descriptor for `fn(A) -> Result<S, E>`.
+struct TryMaker<A, S, E>(PhantomData<fn(A) -> (S, E)>);
+
+impl<A: DeserializeOwned + 'static, S: 'static, E: fmt::Display + 'static> TryMaker<A, S, E> {
+    const DESCRIPTOR: Descriptor = Descriptor {
+        magic: MAGIC,
+        types: TypeId::of::<fn(A) -> Result<S, E>>(),
+        call: Self::call,
+        name: type_name::<fn(A) -> Result<S, E>>,
+    };
+
+    /// # Safety
+    ///
+    /// `function` must be the address of a `fn(A) -> Result<S, E>`.
+    unsafe fn call(
+        function: usize,
+        state: &mut State,
+        argument: &[u8],
+        attachments: &[Attachment],
+        _: &mut Parcel,
+    ) -> Result<(), RunError> {
+        let function = std::ptr::with_exposed_provenance::<()>(function);
+        // SAFETY: as in `Unary::call`, for a `fn(A) -> Result<S, E>`.
+        let function = unsafe { std::mem::transmute::<*const (), fn(A) -> Result<S, E>>(function) };
+        match function(codec::decode(argument, attachments)?) {
+            Ok(made) => *state = Box::new(made),
+            Err(error) => return Err(RunError::Failed(format!("{error:#}"))),
+        }
+        Ok(())
     }
 }

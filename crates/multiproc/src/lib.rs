@@ -44,8 +44,8 @@
 //! # A pool
 //!
 //! Starting a process takes a fraction of a millisecond; a task of a pool takes less than a
-//! microsecond. [`Pool::map`] answers in order, [`Pool::imap_unordered`] as soon as something is
-//! done, [`Pool::apply_async`] gives a handle for one result.
+//! microsecond. [`Pool::map`](PoolHandle::map) answers in order, [`Pool::imap_unordered`](PoolHandle::imap_unordered) as soon as something is
+//! done, [`Pool::apply_async`](PoolHandle::apply_async) gives a handle for one result.
 //!
 //! ```
 //! use multiproc::Pool;
@@ -131,8 +131,9 @@ pub use multiproc_pipe::{
     RecvError, SendError, Sender,
 };
 pub use multiproc_pool::{
-    AsyncResult, BrokenCause, BuildError, Imap, ImapUnordered, Pool, PoolBuilder, PoolJoinError,
-    TaskError, TaskErrorKind,
+    AnyPool, AsyncResult, BrokenCause, BuildError, Imap, ImapUnordered, Pool, PoolBuilder,
+    PoolHandle, PoolJoinError, PoolStats, Progress, Retry, Shutdown, TaskError, TaskErrorKind,
+    ThreadPool, WorkerState, WorkerStats,
 };
 pub use multiproc_process::{
     ActiveChild, CloseError, Context, CurrentProcess, ExitStatus, JoinError, LogLevel, PanicReport,

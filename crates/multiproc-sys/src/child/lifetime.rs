@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// Lets the kernel kill this process when the thread that made it ends. `false` if the parent is no
 /// longer `parent`, so that it may have ended before.
@@ -49,6 +49,27 @@ pub fn has_one_thread() -> bool {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: takes any code and does not return.
     unsafe { libc::_exit(code) }
+}
+
+/// Has `SIGINT` do nothing to this process: from a terminal it goes to every process of the group,
+/// and only the one that started the others should decide what it means.
+///
+/// It is caught rather than ignored, since only what is ignored stays so in a program that this
+/// process runs. Calls it interrupts are begun again by the kernel. What the task sets instead
+/// stands.
+///
+/// # Errors
+///
+/// None on a supported kernel.
+pub fn shrug_off_interrupts() -> Result<(), Errno> {
+    extern "C" fn nothing(_: i32) {}
+    let action = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing, so it is safe at any moment.
+    unsafe { sigaction(Signal::SIGINT, &action) }.map(drop)
 }
 
 /// Gives up, for the calling thread and those it makes, the gaining of rights by running programs.
