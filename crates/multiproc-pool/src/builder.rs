@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use multiproc_process::{StartMethod, cpu_count};
+use multiproc_process::{StartMethod, cpu_count, get_start_method};
 use multiproc_wire::FunctionError;
 use multiproc_wire::task::TaskRef;
 use serde::Serialize;
@@ -52,7 +52,7 @@ pub struct PoolBuilder<S = (), K = Processes> {
     name: Option<String>,
     terms: Terms,
     options: Options,
-    method: StartMethod,
+    method: Option<StartMethod>,
     start_timeout: Option<Duration>,
     grace: Duration,
     /// What is wrong with what was asked for: said by `build`.
@@ -67,7 +67,7 @@ impl<K> PoolBuilder<(), K> {
             name: None,
             terms: Terms::default(),
             options: Options::default(),
-            method: StartMethod::default(),
+            method: None,
             start_timeout: None,
             grace: GRACE,
             refused: None,
@@ -216,6 +216,12 @@ impl<S, K> PoolBuilder<S, K> {
                 most: MOST_WORKERS,
             });
         }
+        let method = match (self.method, get_start_method()) {
+            (Some(StartMethod::Fork), _) => return Err(BuildError::Fork),
+            (Some(method), _) => method,
+            (None, StartMethod::Fork) => StartMethod::ForkServer,
+            (None, method) => method,
+        };
         let name = self
             .name
             .unwrap_or_else(|| format!("pool-{}", POOLS.fetch_add(1, Ordering::Relaxed)));
@@ -226,7 +232,7 @@ impl<S, K> PoolBuilder<S, K> {
                 own_process,
                 ..self.terms
             },
-            method: self.method,
+            method,
             start_timeout: self.start_timeout,
             grace: self.grace,
         })?);
@@ -252,9 +258,13 @@ impl<S, K> PoolBuilder<S, K> {
 }
 
 impl<S> PoolBuilder<S, Processes> {
-    /// How the workers come about; otherwise [`StartMethod::ForkServer`].
+    /// How the workers come about; otherwise by the process's own default
+    /// ([`set_start_method`](multiproc_process::set_start_method)).
+    ///
+    /// Not by [`StartMethod::Fork`], which `build` refuses: a worker is replaced while other threads
+    /// run. Where that is the default, workers come by [`StartMethod::ForkServer`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.method = method;
+        self.method = Some(method);
         self
     }
 

@@ -322,6 +322,8 @@ pub enum BuildError {
     Function(FunctionError),
     /// Its argument could not be encoded.
     Encode(EncodeError),
+    /// Workers were to come by [`StartMethod::Fork`](multiproc_process::StartMethod::Fork).
+    Fork,
     /// The supervisor thread could not be started.
     Thread(Arc<std::io::Error>),
     /// More workers than a pool can hold.
@@ -366,6 +368,10 @@ impl fmt::Display for BuildError {
             BuildError::Thread(error) => {
                 write!(f, "the pool's supervisor thread could not start: {error}")
             }
+            BuildError::Fork => f.write_str(
+                "a pool replaces its workers while other threads run, so they cannot be forks of \
+                 this process; use StartMethod::ForkServer or Spawn",
+            ),
             BuildError::TooMany { asked, most } => {
                 write!(
                     f,
@@ -384,7 +390,7 @@ impl Error for BuildError {
             BuildError::Function(error) => Some(error),
             BuildError::Encode(error) => Some(error),
             BuildError::Thread(error) => Some(&**error),
-            BuildError::TooMany { .. } => None,
+            BuildError::Fork | BuildError::TooMany { .. } => None,
         }
     }
 }

@@ -194,7 +194,7 @@ fn fault_14_poison_with_a_retry_ends_with_its_attempts() {
 fn what_panics_or_takes_too_long_is_not_tried_again() {
     within_a_minute(|| {
         let pool = Pool::builder().workers(1).retry(Retry::idempotent(5));
-        let pool = pool.task_timeout(LIMIT).build().unwrap();
+        let pool = pool.build().unwrap();
         let starts = value();
         let panics = |starts: Value<u32>| -> () {
             starts.update(|n| *n += 1);
@@ -205,6 +205,7 @@ fn what_panics_or_takes_too_long_is_not_tried_again() {
                 .unwrap_err()
                 .is_panicked()
         );
+        let limited = pool.task_timeout(LIMIT);
         let hangs = |starts: Value<u32>| {
             starts.update(|n| *n += 1);
             std::thread::sleep(Duration::from_secs(600));

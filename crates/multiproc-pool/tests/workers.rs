@@ -6,7 +6,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{alive, chaos, eventually, kill, kill_me, within_a_minute};
-use multiproc_pool::{Pool, TaskErrorKind, ThreadPool};
+use multiproc_pool::{BuildError, Pool, TaskErrorKind, ThreadPool};
+use multiproc_process::StartMethod;
 use multiproc_sync::Value;
 use multiproc_wire::TaskFailure;
 
@@ -293,4 +294,15 @@ fn what_cannot_prepare_a_worker_is_said_at_once() {
         error.is_encode() && error.to_string().contains("it stays here"),
         "{error}"
     );
+}
+
+#[test]
+fn workers_are_spawned_on_demand_and_never_forked() {
+    within_a_minute(|| {
+        let build = Pool::builder().workers(1).start_method(StartMethod::Spawn);
+        assert_eq!(build.build().unwrap().apply(|n: u8| n, 5).unwrap(), 5);
+        let build = Pool::builder().start_method(StartMethod::Fork);
+        let error = build.build().unwrap_err();
+        assert!(matches!(error, BuildError::Fork), "{error}");
+    });
 }
