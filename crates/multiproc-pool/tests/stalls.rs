@@ -211,7 +211,8 @@ fn what_panics_or_takes_too_long_is_not_tried_again() {
             std::thread::sleep(Duration::from_secs(600));
         };
         assert!(
-            pool.apply(hangs, starts.clone())
+            limited
+                .apply(hangs, starts.clone())
                 .unwrap_err()
                 .is_timed_out()
         );
