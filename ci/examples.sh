@@ -90,3 +90,4 @@ fi
 step env TMPDIR="$work" "$bin/folder_copy"
 step "$bin/process_from_function"
 step "$bin/pool_map"
+step "$bin/shared_memory"

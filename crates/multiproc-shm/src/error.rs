@@ -3,6 +3,7 @@
 use std::fmt;
 
 use multiproc_sys::Errno;
+use multiproc_sys::robust::Refusal;
 
 /// For [`OpenError::TooManyFiles`] where it is this process that has no room.
 pub(crate) const TOO_MANY_FILES: &str = "no file descriptor is free for the open files of a message; \
@@ -19,6 +20,8 @@ pub enum CreateError {
     NoSpace(String),
     /// What was asked for makes no sense; the text says what would.
     Invalid(String),
+    /// The name is taken.
+    Exists(String),
     /// A table or a limit of the operating system is full; the text names it.
     Limit(String),
     /// The operating system refused.
@@ -50,6 +53,11 @@ impl CreateError {
         matches!(self, CreateError::Invalid(_))
     }
 
+    /// Whether the name is taken.
+    pub fn is_exists(&self) -> bool {
+        matches!(self, CreateError::Exists(_))
+    }
+
     /// An answer of the operating system, sorted into the kinds a caller can act upon.
     pub(crate) fn from_errno(doing: &'static str, errno: Errno) -> CreateError {
         match errno {
@@ -73,6 +81,9 @@ impl fmt::Display for CreateError {
             CreateError::NoSpace(text)
             | CreateError::Invalid(text)
             | CreateError::Limit(text) => f.write_str(text),
+            CreateError::Exists(name) => {
+                write!(f, "the name {name:?} is taken; open it, unlink it, or choose another")
+            }
             CreateError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
             CreateError::NoExchange => f.write_str(NO_EXCHANGE),
             CreateError::ForeignFork => f.write_str(
@@ -96,8 +107,13 @@ impl std::error::Error for CreateError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It is gone: its last holder has dropped it, or the handle is from another family.
+    /// It is gone: its last holder has dropped it, its name was taken away, or the handle is from
+    /// another family.
     NotFound,
+    /// The name is taken.
+    Exists(String),
+    /// What was asked for makes no sense; the text says what would.
+    Invalid(String),
     /// It is something else than what was expected.
     Incompatible {
         /// What this side expects.
@@ -126,6 +142,36 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it is gone.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, OpenError::NotFound)
+    }
+
+    /// Whether the name is taken.
+    pub fn is_exists(&self) -> bool {
+        matches!(self, OpenError::Exists(_))
+    }
+
+    /// Whether the request made no sense.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, OpenError::Invalid(_))
+    }
+
+    /// Whether it is something else than was expected.
+    pub fn is_incompatible(&self) -> bool {
+        matches!(self, OpenError::Incompatible { .. })
+    }
+
+    /// Whether it is damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, OpenError::Corrupt(_))
+    }
+
+    /// Whether memory was missing.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, OpenError::NoSpace(_))
+    }
+
     /// Whether open files found no room; to be tried again once there is some.
     pub fn is_too_many_files(&self) -> bool {
         matches!(self, OpenError::TooManyFiles(_))
@@ -138,11 +184,12 @@ impl fmt::Display for OpenError {
             OpenError::NotFound => {
                 f.write_str("the shared object is gone, or belongs to another family of processes")
             }
+            OpenError::Exists(name) => CreateError::Exists(name.clone()).fmt(f),
             OpenError::Incompatible { ours, theirs } => {
                 write!(f, "expected {ours}, found {theirs}")
             }
             OpenError::Corrupt(what) => write!(f, "shared memory is corrupt: {what}"),
-            OpenError::NoSpace(text) => f.write_str(text),
+            OpenError::NoSpace(text) | OpenError::Invalid(text) => f.write_str(text),
             OpenError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
             OpenError::TooManyFiles(text) => f.write_str(text),
             OpenError::NoExchange => f.write_str(NO_EXCHANGE),
@@ -163,12 +210,81 @@ impl std::error::Error for OpenError {
 impl From<CreateError> for OpenError {
     fn from(error: CreateError) -> OpenError {
         match error {
-            CreateError::NoSpace(text) | CreateError::Limit(text) | CreateError::Invalid(text) => {
-                OpenError::NoSpace(text)
-            }
+            CreateError::NoSpace(text) | CreateError::Limit(text) => OpenError::NoSpace(text),
+            CreateError::Invalid(text) => OpenError::Invalid(text),
+            CreateError::Exists(name) => OpenError::Exists(name),
             CreateError::Os { doing, errno } => OpenError::Os { doing, errno },
             CreateError::NoExchange => OpenError::NoExchange,
             CreateError::ForeignFork => OpenError::ForeignFork,
+        }
+    }
+}
+
+/// Why bytes of shared memory were not read or written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// It has not so many bytes there.
+    OutOfBounds {
+        /// Where they were to begin.
+        offset: usize,
+        /// How many they were to be.
+        len: usize,
+        /// How many there are in all.
+        size: usize,
+    },
+    /// It is damaged; the text says how.
+    Corrupt(&'static str),
+    /// A limit does not let this process write there; the text names it.
+    NoSpace(String),
+    /// This thread holds as many locks as it can.
+    TooManyLocks,
+    /// The operating system refused.
+    Os {
+        /// What was being done.
+        doing: &'static str,
+        /// What it answered.
+        errno: Errno,
+    },
+}
+
+impl AccessError {
+    /// Whether it has not so many bytes there.
+    pub fn is_out_of_bounds(&self) -> bool {
+        matches!(self, AccessError::OutOfBounds { .. })
+    }
+
+    /// Whether it is damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, AccessError::Corrupt(_))
+    }
+
+    /// Whether a limit was in the way.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, AccessError::NoSpace(_))
+    }
+}
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AccessError::OutOfBounds { offset, len, size } => write!(
+                f,
+                "{len} bytes from {offset} on go beyond the {size} bytes of the shared memory"
+            ),
+            AccessError::Corrupt(what) => write!(f, "shared memory is corrupt: {what}"),
+            AccessError::NoSpace(text) => f.write_str(text),
+            AccessError::TooManyLocks => Refusal::TooMany.fmt(f),
+            AccessError::Os { doing, errno } => write!(f, "{doing}: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for AccessError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            AccessError::Os { errno, .. } => Some(errno),
+            _ => None,
         }
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Header {
     pub(crate) deaths: AtomicU32,
     /// Not 0 once a parcel with open files has been stored in this family.
     pub(crate) files: AtomicU32,
+    /// Not 0 once a member has managed named segments, which go at its death.
+    pub(crate) managers: AtomicU32,
 }
 
 const HEADER_LEN: u64 = 8 * 1024;

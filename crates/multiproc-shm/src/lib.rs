@@ -5,8 +5,10 @@
 //! member holds a reference or a message carries one, and whatever a killed member held is given
 //! back by the others.
 //!
-//! Users meet this crate through the types above it (`Lock`, `Queue`, ..). Its own face is for
-//! those crates, in the order they need it:
+//! Users meet three types of this crate by name: [`SharedMemory`], bytes for the family or, with a name,
+//! for any program of the same user; [`ShareableList`], values in such memory; [`SharedMemoryManager`],
+//! which takes the names away that it gave. All else they meet through the types above (`Lock`, `Queue`,
+//! ..), and this face is for those crates, in the order they need it:
 //!
 //! - [`Object`]: a counted reference to shared memory; clone it, send it, drop it.
 //! - [`parcel`]: a value with its references, stored in the arena; [`Outbox`] holds one.
@@ -38,12 +40,14 @@ pub mod family;
 mod files;
 mod layout;
 mod ledger;
+mod list;
 mod lock;
 mod log;
 mod member;
 mod object;
 pub mod parcel;
 mod ring;
+mod segment;
 mod sleep;
 mod sweep;
 #[doc(hidden)]
@@ -55,12 +59,14 @@ pub use alloc::Usage;
 pub use bell::Bell;
 pub use deadlock::{DeadlockLink, take_cycle};
 pub use doorbell::Call;
-pub use error::{CreateError, OpenError};
+pub use error::{AccessError, CreateError, OpenError};
+pub use list::{ListBuilder, ListError, ListItem, ShareableList};
 pub use lock::{LockError, RawGuard, RawLock, Taken, spin_limit};
 pub use member::MemberId;
 pub use object::{Handle, Kind, Object};
 pub use parcel::Outbox;
 pub use ring::{Frame, HeadGuard, PushError, Ring, TailGuard};
+pub use segment::{SharedMemory, SharedMemoryManager};
 pub use sleep::Sleeper;
 pub use waitable::{Sources, Waitable};
 pub use watch::Watch;

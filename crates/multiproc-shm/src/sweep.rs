@@ -26,6 +26,7 @@ use crate::files;
 use crate::layout::heap_at;
 use crate::ledger;
 use crate::member::{self, MemberId, Phase};
+use crate::segment;
 use crate::sleep;
 
 /// How often orphans are looked at, while there are any.
@@ -206,6 +207,7 @@ pub(crate) fn sweep(arena: &'static Arena, id: MemberId) {
                 sleep::forget_threads(arena, id);
                 let _ = slot.advance(id, Phase::Dead, Phase::Free);
                 alloc::drain(arena, locked);
+                segment::remove_stale_after_death(arena);
                 return files::tell_of_death(arena);
             };
             alloc::release_locked(&locked, id, object);

@@ -1,5 +1,7 @@
 //! Memory that several processes map: sealed memory files.
 
+mod named;
+
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
@@ -12,6 +14,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
+pub use named::{FileKey, FileLock, NamedFile, names, remove_name};
 
 /// How much memory is reserved in one system call.
 const PIECE: u64 = 64 << 20;

@@ -142,7 +142,10 @@ pub use multiproc_process::{
     parent_process, set_forkserver_preload, set_start_method, signal_name, start_methods,
 };
 pub use multiproc_queue::{GetError, Iter, PutError, Queue};
-pub use multiproc_shm::{CreateError, OpenError};
+pub use multiproc_shm::{
+    AccessError, CreateError, ListBuilder, ListError, ListItem, OpenError, ShareableList,
+    SharedMemory, SharedMemoryManager,
+};
 pub use multiproc_sync::*;
 pub use multiproc_wire::{
     Bytes, DecodeError, EncodeError, Fd, FunctionError, NotTravelling, TaskFailure,
