@@ -89,5 +89,9 @@ fi
 
 step env TMPDIR="$work" "$bin/folder_copy"
 step "$bin/process_from_function"
+for name in process_from_type process_ids process_arguments daemon daemon_cut_short terminate \
+    join_order fork_and_spawn isolation echo_server; do
+    step "$bin/$name"
+done
 step "$bin/pool_map"
 step "$bin/shared_memory"
