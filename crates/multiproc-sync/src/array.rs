@@ -23,8 +23,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, Kind, Object, RawGuard, RawLock};
+use multiproc_shm::{CreateError, Kind, LockError, Object, RawGuard, RawLock};
 use multiproc_sys::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -144,15 +145,19 @@ impl<T: Plain> Array<T> {
 
     /// Takes the lock and finishes what a dead owner had begun.
     fn lock_word(&self) -> RawGuard<'_> {
-        let guard = match self.object.lock().lock(Deadline::NEVER) {
+        match self.try_lock_word(Deadline::NEVER) {
             Ok(guard) => guard,
             // Only a thread that already holds 2,000 locks comes here.
             Err(error) => panic!("cannot lock the array: {error}"),
-        };
+        }
+    }
+
+    fn try_lock_word(&self, deadline: Deadline) -> Result<RawGuard<'_>, LockError> {
+        let guard = self.object.lock().lock(deadline)?;
         if guard.taken().is_after_death() {
             self.redo();
         }
-        guard
+        Ok(guard)
     }
 
     #[cold]
@@ -300,7 +305,44 @@ impl<T: Plain> Array<T> {
     ///
     /// As [`Array::to_vec`].
     pub fn lock(&self) -> ArrayGuard<'_, T> {
-        let held = self.lock_word();
+        self.guard(self.lock_word())
+    }
+
+    /// Locks the array if nobody has locked it now.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::WouldBlock`], [`AcquireError::TooMany`].
+    pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, AcquireError> {
+        self.lock_until(Deadline::NOW)
+            .map_err(AcquireError::at_once)
+    }
+
+    /// As [`Array::lock`], waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`], [`AcquireError::TooMany`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<ArrayGuard<'_, T>, AcquireError> {
+        self.lock_until(Deadline::after(timeout))
+    }
+
+    /// As [`Array::lock`], waiting until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Array::lock_timeout`].
+    pub fn lock_deadline(&self, deadline: Instant) -> Result<ArrayGuard<'_, T>, AcquireError> {
+        self.lock_until(Deadline::at(deadline))
+    }
+
+    fn lock_until(&self, deadline: Deadline) -> Result<ArrayGuard<'_, T>, AcquireError> {
+        let held = self.try_lock_word(deadline);
+        held.map(|held| self.guard(held))
+            .map_err(AcquireError::without_owner)
+    }
+
+    fn guard<'a>(&'a self, held: RawGuard<'a>) -> ArrayGuard<'a, T> {
         ArrayGuard {
             copy: self.read_all(),
             array: self,
@@ -354,6 +396,7 @@ impl<T: Plain> Drop for ArrayGuard<'_, T> {
 
 impl<T: Plain> LetGo for ArrayGuard<'_, T> {
     fn let_go(&mut self) -> u64 {
+        assert!(self.held.is_some(), "the guard holds nothing");
         self.write_back();
         self.held = None;
         0

@@ -164,9 +164,31 @@ impl Condition {
         &self,
         guard: &mut G,
         timeout: Duration,
+        predicate: impl FnMut(&mut G) -> bool,
+    ) -> Result<bool, AcquireError> {
+        self.wait_for_until(guard, Deadline::after(timeout), predicate)
+    }
+
+    /// As [`Condition::wait_for`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::wait`].
+    pub fn wait_for_deadline<G: ConditionGuard>(
+        &self,
+        guard: &mut G,
+        deadline: Instant,
+        predicate: impl FnMut(&mut G) -> bool,
+    ) -> Result<bool, AcquireError> {
+        self.wait_for_until(guard, Deadline::at(deadline), predicate)
+    }
+
+    fn wait_for_until<G: ConditionGuard>(
+        &self,
+        guard: &mut G,
+        deadline: Deadline,
         mut predicate: impl FnMut(&mut G) -> bool,
     ) -> Result<bool, AcquireError> {
-        let deadline = Deadline::after(timeout);
         loop {
             let holds = predicate(guard);
             if holds || deadline.has_passed() {

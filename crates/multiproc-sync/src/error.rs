@@ -48,9 +48,30 @@ impl AcquireError {
         matches!(self, AcquireError::TimedOut)
     }
 
+    /// Whether somebody held it, and one was not willing to wait.
+    pub fn is_would_block(&self) -> bool {
+        matches!(self, AcquireError::WouldBlock)
+    }
+
     /// Whether waiting would never have ended.
     pub fn is_deadlock(&self) -> bool {
         matches!(self, AcquireError::Deadlock { .. })
+    }
+
+    /// Whether this thread holds as many locks as it may.
+    pub fn is_too_many(&self) -> bool {
+        matches!(self, AcquireError::TooMany)
+    }
+
+    /// Whether the lock's memory holds what cannot be true.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, AcquireError::Corrupt)
+    }
+
+    /// Of what has no owner to name, as it matters to nobody who died.
+    #[cold]
+    pub(crate) fn without_owner(error: LockError) -> AcquireError {
+        AcquireError::from_lock(error, || (0, String::from("unknown")))
     }
 
     /// The same for a call that was not willing to wait.
@@ -129,6 +150,23 @@ pub enum ReleaseError {
     NotOwner,
     /// There are as many permits as there may be, and all are free.
     AboveBound,
+}
+
+impl ReleaseError {
+    /// Whether nobody holds it.
+    pub fn is_not_held(&self) -> bool {
+        matches!(self, ReleaseError::NotHeld)
+    }
+
+    /// Whether another thread or process holds it.
+    pub fn is_not_owner(&self) -> bool {
+        matches!(self, ReleaseError::NotOwner)
+    }
+
+    /// Whether all permits are free already.
+    pub fn is_above_bound(&self) -> bool {
+        matches!(self, ReleaseError::AboveBound)
+    }
 }
 
 impl fmt::Display for ReleaseError {

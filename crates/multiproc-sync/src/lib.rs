@@ -77,7 +77,7 @@ mod wait;
 
 pub use array::{Array, ArrayGuard};
 pub use barrier::{Barrier, BarrierWaitResult};
-pub use bytemuck::{CheckedBitPattern, NoUninit};
+pub use bytemuck::{self, CheckedBitPattern, NoUninit};
 pub use condition::{Condition, ConditionGuard};
 pub use error::{AcquireError, BarrierError, BrokenWhy, ReleaseError};
 pub use event::Event;

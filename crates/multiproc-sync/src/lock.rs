@@ -33,6 +33,14 @@ const TAG: u32 = u32::from_le_bytes(*b"lock");
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 ///
+/// A guard stays with its thread:
+///
+/// ```compile_fail,E0277
+/// let lock: &'static multiproc_sync::Lock = Box::leak(Box::new(multiproc_sync::Lock::new().unwrap()));
+/// let guard = lock.acquire().unwrap();
+/// std::thread::spawn(move || drop(guard));
+/// ```
+///
 /// # If a process dies
 ///
 /// While it holds the lock: every acquire says [`AcquireError::OwnerDied`] until [`Lock::recover`].
@@ -126,13 +134,34 @@ impl Lock {
     ///
     /// As [`Lock::acquire`].
     pub fn acquire_owned(&self) -> Result<OwnedGuard, AcquireError> {
-        let guard = self.acquire()?;
-        let owned = OwnedGuard {
-            lock: self.clone(),
-            _here: std::marker::PhantomData,
-        };
-        guard.leak();
-        Ok(owned)
+        self.acquire().map(Guard::into_owned)
+    }
+
+    /// As [`Lock::try_acquire`]; the guard owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::try_acquire`].
+    pub fn try_acquire_owned(&self) -> Result<OwnedGuard, AcquireError> {
+        self.try_acquire().map(Guard::into_owned)
+    }
+
+    /// As [`Lock::acquire_timeout`]; the guard owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::acquire_timeout`].
+    pub fn acquire_owned_timeout(&self, timeout: Duration) -> Result<OwnedGuard, AcquireError> {
+        self.acquire_timeout(timeout).map(Guard::into_owned)
+    }
+
+    /// As [`Lock::acquire_deadline`]; the guard owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::acquire_deadline`].
+    pub fn acquire_owned_deadline(&self, deadline: Instant) -> Result<OwnedGuard, AcquireError> {
+        self.acquire_deadline(deadline).map(Guard::into_owned)
     }
 
     #[inline]
@@ -154,7 +183,39 @@ impl Lock {
     ///
     /// [`AcquireError::TooMany`].
     pub fn recover(&self) -> Result<Guard<'_>, AcquireError> {
-        match raw::lock::take_over(self.raw(), Deadline::NEVER) {
+        self.recover_until(Deadline::NEVER)
+    }
+
+    /// As [`Lock::recover`], if nobody holds it now.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::WouldBlock`], [`AcquireError::TooMany`].
+    pub fn try_recover(&self) -> Result<Guard<'_>, AcquireError> {
+        self.recover_until(Deadline::NOW)
+            .map_err(AcquireError::at_once)
+    }
+
+    /// As [`Lock::recover`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`], [`AcquireError::TooMany`].
+    pub fn recover_timeout(&self, timeout: Duration) -> Result<Guard<'_>, AcquireError> {
+        self.recover_until(Deadline::after(timeout))
+    }
+
+    /// As [`Lock::recover`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::recover_timeout`].
+    pub fn recover_deadline(&self, deadline: Instant) -> Result<Guard<'_>, AcquireError> {
+        self.recover_until(Deadline::at(deadline))
+    }
+
+    fn recover_until(&self, deadline: Deadline) -> Result<Guard<'_>, AcquireError> {
+        match raw::lock::take_over(self.raw(), deadline) {
             Ok(held) => Ok(Guard {
                 lock: self,
                 held: Some(held),
@@ -188,6 +249,15 @@ impl Lock {
 }
 
 impl Guard<'_> {
+    fn into_owned(self) -> OwnedGuard {
+        let owned = OwnedGuard {
+            lock: self.lock.clone(),
+            _here: std::marker::PhantomData,
+        };
+        self.leak();
+        owned
+    }
+
     /// Keeps the lock held without a guard; [`Lock::release`] on this thread gives it back.
     pub fn leak(mut self) {
         std::mem::forget(self.held.take());

@@ -133,7 +133,39 @@ impl<T: Plain> Mutex<T> {
     ///
     /// [`AcquireError::TooMany`].
     pub fn recover(&self) -> Result<MutexGuard<'_, T>, AcquireError> {
-        self.guard(raw::lock::take_over(self.object.lock(), Deadline::NEVER))
+        self.recover_until(Deadline::NEVER)
+    }
+
+    /// As [`Mutex::recover`], if nobody holds it now.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::WouldBlock`], [`AcquireError::TooMany`].
+    pub fn try_recover(&self) -> Result<MutexGuard<'_, T>, AcquireError> {
+        self.recover_until(Deadline::NOW)
+            .map_err(AcquireError::at_once)
+    }
+
+    /// As [`Mutex::recover`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`], [`AcquireError::TooMany`].
+    pub fn recover_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>, AcquireError> {
+        self.recover_until(Deadline::after(timeout))
+    }
+
+    /// As [`Mutex::recover`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mutex::recover_timeout`].
+    pub fn recover_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>, AcquireError> {
+        self.recover_until(Deadline::at(deadline))
+    }
+
+    fn recover_until(&self, deadline: Deadline) -> Result<MutexGuard<'_, T>, AcquireError> {
+        self.guard(raw::lock::take_over(self.object.lock(), deadline))
     }
 
     #[inline]
@@ -204,6 +236,7 @@ impl<T: Plain> Drop for MutexGuard<'_, T> {
 
 impl<T: Plain> LetGo for MutexGuard<'_, T> {
     fn let_go(&mut self) -> u64 {
+        assert!(self.held.is_some(), "the guard holds nothing");
         self.unlock();
         0
     }

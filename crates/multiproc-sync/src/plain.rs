@@ -4,11 +4,38 @@ use bytemuck::{CheckedBitPattern, NoUninit};
 
 use crate::door::{AtomicU64, Ordering};
 
-/// What can lie in shared memory as it is: integers, floats, `bool`, `char`, arrays of them, and
+/// What can lie in shared memory as it is: integers, floats, arrays of them, `bool`, `char`, and
 /// structs and enums that derive bytemuck's `NoUninit` and `CheckedBitPattern`.
+///
+/// ```
+/// use multiproc_sync::{CheckedBitPattern, NoUninit, Value};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, NoUninit, CheckedBitPattern)]
+/// #[repr(u8)]
+/// enum Light {
+///     Red,
+///     Green,
+/// }
+///
+/// let light = Value::new(Light::Red)?;
+/// light.set(Light::Green);
+/// assert_eq!(light.get(), Light::Green);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// The derives want bytemuck among the program's own dependencies. Without it, say
+/// `#[bytemuck(crate = "multiproc::bytemuck")]` below them, and derive
+/// [`AnyBitPattern`](bytemuck::AnyBitPattern) for a struct; one with a `bool`, a `char` or an enum in it
+/// needs the dependency.
+///
+/// Anything else is refused when the program is compiled:
+///
+/// ```compile_fail,E0277
+/// multiproc_sync::Value::new(String::new());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot lie in shared memory as it is",
-    note = "integers, floats, bool, char, arrays and types that derive `NoUninit` and \
+    note = "integers, floats, arrays of them, bool, char and types that derive `NoUninit` and \
             `CheckedBitPattern` can; for anything else (String, Vec, HashMap) send it through a queue"
 )]
 pub trait Plain: CheckedBitPattern + NoUninit {}

@@ -137,11 +137,40 @@ impl RLock {
     ///
     /// As [`RLock::acquire`].
     pub fn acquire_owned(&self) -> Result<OwnedRLockGuard, AcquireError> {
-        self.acquire()?.leak();
-        Ok(OwnedRLockGuard {
-            lock: self.clone(),
-            _here: PhantomData,
-        })
+        self.acquire().map(RLockGuard::into_owned)
+    }
+
+    /// As [`RLock::try_acquire`]; the guard owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::try_acquire`].
+    pub fn try_acquire_owned(&self) -> Result<OwnedRLockGuard, AcquireError> {
+        self.try_acquire().map(RLockGuard::into_owned)
+    }
+
+    /// As [`RLock::acquire_timeout`]; the guard owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::acquire_timeout`].
+    pub fn acquire_owned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<OwnedRLockGuard, AcquireError> {
+        self.acquire_timeout(timeout).map(RLockGuard::into_owned)
+    }
+
+    /// As [`RLock::acquire_deadline`]; the guard owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::acquire_deadline`].
+    pub fn acquire_owned_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<OwnedRLockGuard, AcquireError> {
+        self.acquire_deadline(deadline).map(RLockGuard::into_owned)
     }
 
     /// Takes the lock after its owner died, and declares it sound: from now on it is a lock like any
@@ -151,7 +180,39 @@ impl RLock {
     ///
     /// [`AcquireError::TooMany`].
     pub fn recover(&self) -> Result<RLockGuard<'_>, AcquireError> {
-        self.enter(|lock| raw::lock::take_over(lock, Deadline::NEVER))
+        self.recover_until(Deadline::NEVER)
+    }
+
+    /// As [`RLock::recover`], if no other thread holds it now.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::WouldBlock`], [`AcquireError::TooMany`].
+    pub fn try_recover(&self) -> Result<RLockGuard<'_>, AcquireError> {
+        self.recover_until(Deadline::NOW)
+            .map_err(AcquireError::at_once)
+    }
+
+    /// As [`RLock::recover`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`], [`AcquireError::TooMany`].
+    pub fn recover_timeout(&self, timeout: Duration) -> Result<RLockGuard<'_>, AcquireError> {
+        self.recover_until(Deadline::after(timeout))
+    }
+
+    /// As [`RLock::recover`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::recover_timeout`].
+    pub fn recover_deadline(&self, deadline: Instant) -> Result<RLockGuard<'_>, AcquireError> {
+        self.recover_until(Deadline::at(deadline))
+    }
+
+    fn recover_until(&self, deadline: Deadline) -> Result<RLockGuard<'_>, AcquireError> {
+        self.enter(|lock| raw::lock::take_over(lock, deadline))
     }
 
     #[inline]
@@ -230,6 +291,15 @@ impl RLock {
 }
 
 impl RLockGuard<'_> {
+    fn into_owned(self) -> OwnedRLockGuard {
+        let owned = OwnedRLockGuard {
+            lock: self.lock.clone(),
+            _here: PhantomData,
+        };
+        self.leak();
+        owned
+    }
+
     /// Keeps the lock held without a guard; [`RLock::release`] on this thread gives it back.
     pub fn leak(self) {
         std::mem::forget(self);

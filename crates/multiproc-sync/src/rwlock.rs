@@ -10,6 +10,7 @@ use multiproc_shm::{CreateError, Kind, LockError, Object, RawGuard, RawLock, fam
 use multiproc_sys::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::condition::sealed::LetGo;
 use crate::error::AcquireError;
 use crate::plain::Plain;
 use crate::raw;
@@ -76,7 +77,8 @@ pub struct RwLockWriteGuard<'a, T: Plain> {
     lock: &'a RwLock<T>,
     copy: T,
     changed: bool,
-    held: RawGuard<'a>,
+    // `None` while a condition has the lock.
+    held: Option<RawGuard<'a>>,
 }
 
 const fn tag<T>() -> u32 {
@@ -209,6 +211,40 @@ impl<T: Plain> RwLock<T> {
         self.write_until(Deadline::NEVER, IfDied::Recover)
     }
 
+    /// As [`RwLock::recover`], if nobody reads or writes now.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::WouldBlock`], [`AcquireError::TooMany`].
+    pub fn try_recover(&self) -> Result<RwLockWriteGuard<'_, T>, AcquireError> {
+        self.write_until(Deadline::NOW, IfDied::Recover)
+            .map_err(AcquireError::at_once)
+    }
+
+    /// As [`RwLock::recover`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`], [`AcquireError::TooMany`].
+    pub fn recover_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<RwLockWriteGuard<'_, T>, AcquireError> {
+        self.write_until(Deadline::after(timeout), IfDied::Recover)
+    }
+
+    /// As [`RwLock::recover`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RwLock::recover_timeout`].
+    pub fn recover_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<RwLockWriteGuard<'_, T>, AcquireError> {
+        self.write_until(Deadline::at(deadline), IfDied::Recover)
+    }
+
     fn write_until(
         &self,
         deadline: Deadline,
@@ -219,7 +255,7 @@ impl<T: Plain> RwLock<T> {
                 copy: self.copies().read(),
                 lock: self,
                 changed: false,
-                held,
+                held: Some(held),
             }),
             Err(error) => Err(self.refused(error)),
         }
@@ -274,17 +310,41 @@ impl<T: Plain> DerefMut for RwLockWriteGuard<'_, T> {
     }
 }
 
-impl<T: Plain> Drop for RwLockWriteGuard<'_, T> {
-    fn drop(&mut self) {
+impl<T: Plain> RwLockWriteGuard<'_, T> {
+    fn leave(&mut self) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
         // A copy that a fork made is not the writer.
-        if !self.held.is_mine() {
+        if !held.is_mine() {
             return;
         }
         // Whoever panics has not finished its change.
-        if self.changed && !std::thread::panicking() {
+        if std::mem::take(&mut self.changed) && !std::thread::panicking() {
             self.lock.copies().replace(&self.copy);
         }
         self.lock.gate().open();
+    }
+}
+
+impl<T: Plain> Drop for RwLockWriteGuard<'_, T> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl<T: Plain> LetGo for RwLockWriteGuard<'_, T> {
+    fn let_go(&mut self) -> u64 {
+        assert!(self.held.is_some(), "the guard holds nothing");
+        self.leave();
+        0
+    }
+
+    fn take_again(&mut self, _kept: u64) -> Result<(), AcquireError> {
+        let mut again = self.lock.write()?;
+        self.copy = again.copy;
+        self.held = again.held.take();
+        Ok(())
     }
 }
 

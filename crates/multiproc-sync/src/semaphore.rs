@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, LockError, Object, Sources, Waitable, family};
+use multiproc_shm::{CreateError, Object, Sources, Waitable, family};
 use multiproc_sys::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -158,13 +158,34 @@ impl Semaphore {
     ///
     /// As [`Semaphore::acquire`].
     pub fn acquire_owned(&self) -> Result<OwnedPermit, AcquireError> {
-        let permit = self.acquire()?;
-        let owned = OwnedPermit {
-            semaphore: self.clone(),
-            holder: permit.holder,
-        };
-        permit.leak();
-        Ok(owned)
+        self.acquire().map(Permit::into_owned)
+    }
+
+    /// As [`Semaphore::try_acquire`]; the permit owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::try_acquire`].
+    pub fn try_acquire_owned(&self) -> Result<OwnedPermit, AcquireError> {
+        self.try_acquire().map(Permit::into_owned)
+    }
+
+    /// As [`Semaphore::acquire_timeout`]; the permit owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::acquire_timeout`].
+    pub fn acquire_owned_timeout(&self, timeout: Duration) -> Result<OwnedPermit, AcquireError> {
+        self.acquire_timeout(timeout).map(Permit::into_owned)
+    }
+
+    /// As [`Semaphore::acquire_deadline`]; the permit owns its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::acquire_deadline`].
+    pub fn acquire_owned_deadline(&self, deadline: Instant) -> Result<OwnedPermit, AcquireError> {
+        self.acquire_deadline(deadline).map(Permit::into_owned)
     }
 
     #[inline]
@@ -174,7 +195,7 @@ impl Semaphore {
                 semaphore: self,
                 holder,
             }),
-            Err(error) => Err(refused(error)),
+            Err(error) => Err(AcquireError::without_owner(error)),
         }
     }
 
@@ -215,11 +236,6 @@ impl Semaphore {
     }
 }
 
-#[cold]
-fn refused(error: LockError) -> AcquireError {
-    AcquireError::from_lock(error, || (0, String::from("unknown")))
-}
-
 impl BoundedSemaphore {
     /// A semaphore with so many permits, all free, and never more.
     ///
@@ -242,6 +258,15 @@ impl Deref for BoundedSemaphore {
 }
 
 impl Permit<'_> {
+    fn into_owned(self) -> OwnedPermit {
+        let owned = OwnedPermit {
+            semaphore: self.semaphore.clone(),
+            holder: self.holder,
+        };
+        self.leak();
+        owned
+    }
+
     /// Keeps the permit without a guard; [`Semaphore::release`], in any process, gives it back, and
     /// so does the death of this one.
     pub fn leak(self) {

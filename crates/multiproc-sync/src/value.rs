@@ -6,6 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
 
 use multiproc_shm::{CreateError, Kind, Object, RawGuard, RawLock};
 use multiproc_sys::clock::Deadline;
@@ -129,7 +130,44 @@ impl<T: Plain> Value<T> {
     ///
     /// As [`Value::get`].
     pub fn lock(&self) -> ValueGuard<'_, T> {
-        let held = self.lock_word();
+        self.guard(self.lock_word())
+    }
+
+    /// Locks the value if nobody has locked it now.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::WouldBlock`], [`AcquireError::TooMany`].
+    pub fn try_lock(&self) -> Result<ValueGuard<'_, T>, AcquireError> {
+        self.lock_until(Deadline::NOW)
+            .map_err(AcquireError::at_once)
+    }
+
+    /// As [`Value::lock`], waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`], [`AcquireError::TooMany`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<ValueGuard<'_, T>, AcquireError> {
+        self.lock_until(Deadline::after(timeout))
+    }
+
+    /// As [`Value::lock`], waiting until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Value::lock_timeout`].
+    pub fn lock_deadline(&self, deadline: Instant) -> Result<ValueGuard<'_, T>, AcquireError> {
+        self.lock_until(Deadline::at(deadline))
+    }
+
+    fn lock_until(&self, deadline: Deadline) -> Result<ValueGuard<'_, T>, AcquireError> {
+        let held = self.object.lock().lock(deadline);
+        held.map(|held| self.guard(held))
+            .map_err(AcquireError::without_owner)
+    }
+
+    fn guard<'a>(&'a self, held: RawGuard<'a>) -> ValueGuard<'a, T> {
         ValueGuard {
             copy: self.copies().read(),
             value: self,
@@ -171,6 +209,7 @@ impl<T: Plain> Drop for ValueGuard<'_, T> {
 
 impl<T: Plain> LetGo for ValueGuard<'_, T> {
     fn let_go(&mut self) -> u64 {
+        assert!(self.held.is_some(), "the guard holds nothing");
         self.write_back();
         self.held = None;
         0

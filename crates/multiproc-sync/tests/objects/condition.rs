@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use multiproc_shm::testing::{self, Chance, Counters, LIMIT, kills};
-use multiproc_sync::{Condition, Lock, Value};
+use multiproc_sync::{Condition, Lock, RwLock, Value};
 
 fn both() -> (Lock, Condition) {
     let lock = Lock::new().expect("a lock");
@@ -169,6 +169,59 @@ fn a_locked_value_is_seen_as_the_others_left_it() {
 }
 
 /// Waiters and notifiers are killed anywhere. One waiter lives on, and sees every change.
+#[test]
+fn a_guard_that_writes_lets_go_and_sees_what_others_wrote() {
+    let (table, changed) = (
+        RwLock::new([0u64; 2]).expect("a lock"),
+        Condition::new().expect("a condition"),
+    );
+    let (theirs, notice) = (table.clone(), changed.clone());
+    let mut guard = table.write().expect("sound");
+    guard[0] = 1;
+    let child = testing::fork(move || {
+        // Only once the waiter has let go.
+        let mut guard = theirs.write().expect("sound");
+        assert_eq!(*guard, [1, 0]);
+        guard[1] = 2;
+        drop(guard);
+        notice.notify_all();
+    });
+    let seen = changed.wait_for(&mut guard, LIMIT, |guard| guard[1] == 2);
+    assert_eq!(seen, Ok(true));
+    assert_eq!(*guard, [1, 2]);
+    assert!(table.try_read().is_err(), "the guard holds it again");
+    guard[0] = 3;
+    let end = Instant::now() + Duration::from_millis(5);
+    let seen = changed.wait_for_deadline(&mut guard, end, |guard| guard[1] == 9);
+    assert_eq!(seen, Ok(false));
+    assert!(Instant::now() >= end);
+    drop(guard);
+    assert_eq!(*table.read().expect("sound"), [3, 2]);
+    assert!(child.join());
+}
+
+#[test]
+fn a_writer_that_dies_is_named_to_the_waiter_with_a_guard_that_writes() {
+    let (table, changed) = (
+        RwLock::new(0u64).expect("a lock"),
+        Condition::new().expect("a condition"),
+    );
+    let mut guard = table.write().expect("sound");
+    let (theirs, notice) = (table.clone(), changed.clone());
+    let child = testing::fork(move || {
+        std::mem::forget(theirs.write().expect("sound"));
+        notice.notify_all();
+    });
+    let error = changed.wait(&mut guard).expect_err("its owner died");
+    assert!(error.is_owner_died(), "{error}");
+    // It holds nothing, so dropping it opens nothing.
+    drop(guard);
+    assert!(table.try_read().is_err_and(|error| error.is_owner_died()));
+    drop(table.recover().expect("free"));
+    assert_eq!(*table.read().expect("sound"), 0);
+    assert!(child.join());
+}
+
 #[test]
 fn killed_at_any_moment_the_waiters_go_on() {
     let (lock, condition) = both();

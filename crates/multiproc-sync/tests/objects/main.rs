@@ -12,4 +12,5 @@ mod event;
 mod owned;
 mod rwlock;
 mod semaphore;
+mod verbs;
 mod wait;
