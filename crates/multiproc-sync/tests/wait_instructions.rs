@@ -7,20 +7,10 @@ use std::cell::RefCell;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use multiproc_shm::testing::instructions::{kill_at_each, place};
-use multiproc_shm::testing::{self, Forked, alone};
+use multiproc_shm::testing::instructions::{kill_at_each, place, stepped};
+use multiproc_shm::testing::{LIMIT, alone};
 use multiproc_sync::{Event, Semaphore, try_wait, wait};
-use multiproc_sys::testing::steps::{self, Reached};
-
-const LIMIT: Duration = Duration::from_secs(20);
-
-fn member(operation: impl FnOnce()) -> Forked {
-    testing::fork(|| {
-        steps::begin();
-        operation();
-        steps::end();
-    })
-}
+use multiproc_sys::testing::steps::Reached;
 
 /// One who waits for either, and says what was ready.
 fn waiter(event: &Event, seats: &Semaphore) -> JoinHandle<Vec<usize>> {
@@ -56,12 +46,12 @@ fn killed_at_any_instruction_of_a_wait() {
         );
         // Too short for anything but one sleep.
         let wait = || drop(wait(&[&event, &seats], Duration::from_micros(20)));
-        let start = || member(wait);
+        let start = || stepped(wait);
         kill_at_each("wait for two things in vain", start, |_| {
             still_told(&event, &seats);
         });
         event.set();
-        let start = || member(wait);
+        let start = || stepped(wait);
         kill_at_each("wait for two things, one ready", start, |_| {
             event.clear();
             still_told(&event, &seats);
@@ -86,7 +76,7 @@ fn a_waiter_is_told_whatever_instruction_kills_who_makes_it_ready() {
 
         let start = || {
             *asleep.borrow_mut() = Some(waiter(&event, &seats));
-            member(|| event.set())
+            stepped(|| event.set())
         };
         kill_at_each("set an event somebody waits for", start, |reached| {
             if !event.is_set() {
@@ -100,7 +90,7 @@ fn a_waiter_is_told_whatever_instruction_kills_who_makes_it_ready() {
 
         let start = || {
             *asleep.borrow_mut() = Some(waiter(&event, &seats));
-            member(|| seats.release().expect("below the bound"))
+            stepped(|| seats.release().expect("below the bound"))
         };
         kill_at_each("release a permit somebody waits for", start, |reached| {
             if seats.value() == 0 {

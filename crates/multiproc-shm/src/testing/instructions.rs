@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use multiproc_sys::testing::steps::{self, Reached, Trace};
 
-use super::{Forked, audit};
+use super::{Counters, Forked, audit, fork};
 use crate::family;
 
 /// What an operation's kills may take, unless every instruction is one.
@@ -62,6 +62,32 @@ pub fn kill_at_each(operation: &str, start: impl FnMut() -> Forked, survive: imp
         points.len()
     );
     points.into_iter().for_each(|at| kills.kill_at(&trace, at));
+}
+
+/// A member that does `operation` between the marks, and holds what it returns until it is killed or
+/// comes to its end.
+pub fn stepped<R>(operation: impl FnOnce() -> R) -> Forked {
+    fork(|| {
+        steps::begin();
+        let held = operation();
+        steps::end();
+        drop(held);
+    })
+}
+
+/// As [`stepped`], with what `prepare` returns, which has been done when this returns.
+pub fn stepped_after<P, R>(prepare: impl FnOnce() -> P, operation: impl FnOnce(P) -> R) -> Forked {
+    let prepared = Counters::new(1);
+    let member = fork(|| {
+        let with = prepare();
+        prepared.set(0, 1);
+        steps::begin();
+        let held = operation(with);
+        steps::end();
+        drop(held);
+    });
+    prepared.reached(0, 1);
+    member
 }
 
 struct Kills<'a, Start, Survive> {
