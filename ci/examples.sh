@@ -95,3 +95,9 @@ for name in process_from_type process_ids process_arguments daemon daemon_cut_sh
 done
 step "$bin/pool_map"
 step "$bin/shared_memory"
+step "$bin/lock"
+step "$bin/semaphore"
+step "$bin/event"
+step "$bin/deadlock"
+# CHAOS=n: twenty thousand kills.
+step "$bin/holders" ${CHAOS:+20000}

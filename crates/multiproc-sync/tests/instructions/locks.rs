@@ -92,10 +92,7 @@ fn killed_at_any_instruction_of_a_wait_for_a_lock_and_of_a_release_to_a_waiter()
 
         let waiter = Waiter::none();
         let start = || {
-            let child = stepped_after(
-                || lock.acquire_timeout(LIMIT).expect("free"),
-                |guard| drop(guard),
-            );
+            let child = stepped_after(|| lock.acquire_timeout(LIMIT).expect("free"), drop);
             let theirs = lock.clone();
             waiter.start(move || theirs.acquire_timeout(LIMIT).map(drop));
             child
@@ -264,10 +261,7 @@ fn killed_at_any_instruction_of_a_wait_to_read_or_to_write() {
 
         let waiter = Waiter::none();
         let start = || {
-            let child = stepped_after(
-                || lock.read_timeout(LIMIT).expect("nobody writes"),
-                |guard| drop(guard),
-            );
+            let child = stepped_after(|| lock.read_timeout(LIMIT).expect("nobody writes"), drop);
             let theirs = lock.clone();
             waiter.start(move || theirs.write_timeout(LIMIT).map(drop));
             child

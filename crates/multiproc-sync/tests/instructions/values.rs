@@ -88,10 +88,7 @@ fn killed_at_any_instruction_of_a_wait_for_a_permit_and_of_a_release_to_a_waiter
 
         let waiter = Waiter::none();
         let start = || {
-            let child = stepped_after(
-                || seats.acquire_timeout(LIMIT).expect("free"),
-                |permit| drop(permit),
-            );
+            let child = stepped_after(|| seats.acquire_timeout(LIMIT).expect("free"), drop);
             let theirs = seats.clone();
             waiter.start(move || theirs.acquire_timeout(LIMIT).map(drop));
             child
