@@ -14,7 +14,7 @@ use super::{Counters, Forked, audit, fork};
 use crate::family;
 
 /// What an operation's kills may take, unless every instruction is one.
-const SAMPLE_TIME: Duration = Duration::from_millis(350);
+const SAMPLE_TIME: Duration = Duration::from_millis(250);
 
 /// More kills than this of one operation only repeat what a loop in it does.
 const MOST_KILLS: usize = 20_000;
