@@ -97,6 +97,25 @@ impl Watch {
         self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
     }
 
+    /// Has a watched `fd` named while it is readable, while it can be written to, in both cases, or
+    /// only when it is closed at its other end.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is not watched, `ENOMEM`.
+    pub fn change(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: u64,
+        readable: bool,
+        writable: bool,
+    ) -> Result<(), Errno> {
+        let mut flags = EpollFlags::empty();
+        flags.set(EpollFlags::EPOLLIN, readable);
+        flags.set(EpollFlags::EPOLLOUT, writable);
+        self.0.modify(fd, &mut EpollEvent::new(flags, token))
+    }
+
     /// Watches `fd` no longer. Not to be watched is no error.
     pub fn remove(&self, fd: BorrowedFd<'_>) {
         // The only answer a valid pair of descriptors can get is that it was not watched.
@@ -218,6 +237,23 @@ mod tests {
         tokens.clear();
         watch.wait(&mut tokens, Deadline::NOW).expect("waited");
         assert!(tokens.is_empty());
+    }
+
+    #[test]
+    fn what_is_watched_for_can_be_changed() {
+        let watch = Watch::new().expect("a watch");
+        let (one, _two) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        watch.add(one.as_fd(), 7).expect("added");
+        let named = || {
+            let mut tokens = Vec::new();
+            watch.wait(&mut tokens, Deadline::NOW).expect("waited");
+            tokens
+        };
+        assert!(named().is_empty());
+        watch.change(one.as_fd(), 7, true, true).expect("changed");
+        assert_eq!(named(), [7]);
+        watch.change(one.as_fd(), 7, true, false).expect("changed");
+        assert!(named().is_empty());
     }
 
     #[test]

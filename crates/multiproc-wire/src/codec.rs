@@ -142,6 +142,46 @@ fn check_readable<T: DeserializeOwned>(bytes: &[u8]) -> Result<(), EncodeError> 
     }
 }
 
+/// `value` as bytes that it can be compared by: a key. A `Vec<u8>` or [`Bytes`] has its length in front
+/// here, so that what a key borrows as (`str` for `String`) has the key's own bytes.
+///
+/// # Errors
+///
+/// As [`encode`], and for a value with handles.
+pub fn encode_key<K: Serialize + ?Sized>(value: &K) -> Result<Vec<u8>, EncodeError> {
+    let refused = |why: &dyn std::fmt::Display| EncodeError::new(type_name::<K>(), why);
+    let mut parcel = Parcel::default();
+    let mut encoding = scope::Encoding::open(&mut parcel);
+    match value.serialize(&mut write::Writer::new(encoding.bytes())) {
+        Ok(()) => encoding.keep(),
+        Err(fault) => return Err(refused(&fault)),
+    }
+    if parcel.attachments.is_empty() {
+        Ok(parcel.bytes)
+    } else {
+        Err(refused(&"a handle cannot be part of a key"))
+    }
+}
+
+/// The counterpart of [`encode_key`].
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_key<K: DeserializeOwned>(bytes: &[u8]) -> Result<K, DecodeError> {
+    let _scope = scope::Decoding::open(&[]);
+    let mut reader = read::Reader::new(bytes);
+    let refused = |fault: &dyn std::fmt::Display| DecodeError::new(type_name::<K>(), fault);
+    let value = K::deserialize(&mut reader).map_err(|fault| refused(&fault))?;
+    match reader.rest().len() {
+        0 => Ok(value),
+        left => Err(refused(&format_args!(
+            "{left} of {} bytes are left over",
+            bytes.len()
+        ))),
+    }
+}
+
 /// The value in `bytes`, whose handles mean `attachments` by index.
 ///
 /// Any bytes may be decoded, from whoever they come: what is not a value is an error, and memory is

@@ -45,6 +45,12 @@ pub fn has_one_thread() -> bool {
     unshare(CloneFlags::CLONE_THREAD).is_ok()
 }
 
+/// Lets Ctrl-C (`SIGINT`), which reaches every process of the terminal's group, pass this process by.
+pub fn ignore_interrupts() {
+    // SAFETY: SIG_IGN is a disposition for any signal that can be ignored, and runs no code of ours.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
 /// Ends this process at once: nothing is flushed, no handler runs.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: takes any code and does not return.

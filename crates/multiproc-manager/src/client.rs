@@ -1,0 +1,294 @@
+//! This process's connection to one server: all its threads share it, so the server sees one client
+//! per process and hears of its end at once.
+//!
+//! Requests go out in the order of the calls. Replies may come in any order and are found by their
+//! number. There is no thread for them: **whoever waits and finds nobody reading, reads**, for itself
+//! and for the others.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use multiproc_pipe::stranger::gate;
+use multiproc_pipe::{Address, ConnectError, Key};
+use multiproc_process::current_process;
+use multiproc_shm::{Kind, Object};
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::{forkmark, stream};
+use parking_lot::{Condvar, Mutex};
+
+use crate::core::build_id;
+use crate::error::CallError;
+use crate::link::{self, Reader};
+use crate::message::{Answer, Failure, Hello, NO_REPLY, Op, Reply, Request, SERVER, ServerOp};
+
+/// How long a server has to let a client in.
+const ENTRY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Requests are sent when so many bytes wait, at the latest.
+const FLUSH_AT: usize = 16 << 10;
+
+/// Where a server is, and what it wants to hear: all that is needed to become its client.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) address: Address,
+    pub(crate) key: Key,
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Call(CallError),
+    /// The server's own answer.
+    Failed(Failure),
+}
+
+impl From<Trouble> for CallError {
+    fn from(trouble: Trouble) -> CallError {
+        match trouble {
+            Trouble::Call(error) => error,
+            Trouble::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inbox {
+    /// Requests on their way, and replies nobody has fetched.
+    replies: HashMap<u64, Option<Result<Answer, Failure>>>,
+    /// Taken by whoever reads.
+    reader: Option<Reader>,
+    gone: bool,
+}
+
+pub(crate) struct Client {
+    door: Door,
+    server: u64,
+    /// The process that is connected: one forked from it is not.
+    process: u64,
+    stream: TcpStream,
+    out: Mutex<Vec<u8>>,
+    inbox: Mutex<Inbox>,
+    arrived: Condvar,
+    next_seq: AtomicU64,
+    /// The key, where only the family can read it.
+    key_object: OnceLock<Object>,
+}
+
+/// `b"mkey"`
+const KEY_TAG: u32 = u32::from_le_bytes(*b"mkey");
+
+/// The clients of this process, by server.
+static CLIENTS: Mutex<Vec<Weak<Client>>> = Mutex::new(Vec::new());
+
+impl Client {
+    /// Connects, and says hello.
+    pub(crate) fn connect(door: Door) -> Result<Arc<Client>, ConnectError> {
+        let until = Deadline::after(ENTRY_LIMIT);
+        let fd = match &door.address {
+            Address::Unix(path) => stream::connect_unix(path, until)?,
+            Address::Tcp(address) => stream::connect_tcp(*address, until)?,
+            _ => {
+                return Err(ConnectError::Invalid(
+                    "an address of an unknown kind".into(),
+                ));
+            }
+        };
+        gate::enter(
+            std::os::fd::AsFd::as_fd(&fd),
+            link::PROTOCOL,
+            &door.key,
+            until,
+        )?;
+        // The standard library's name for any stream socket: it only reads and writes.
+        let stream = TcpStream::from(fd);
+        stream
+            .set_nonblocking(false)
+            .map_err(|_| ConnectError::Refused)?;
+        let mut client = Client {
+            door,
+            server: 0,
+            process: forkmark::renew(),
+            stream,
+            out: Mutex::new(Vec::new()),
+            inbox: Mutex::new(Inbox {
+                replies: HashMap::new(),
+                reader: Some(Reader::new(u64::MAX)),
+                gone: false,
+            }),
+            arrived: Condvar::new(),
+            next_seq: AtomicU64::new(NO_REPLY + 1),
+            key_object: OnceLock::new(),
+        };
+        let me = current_process();
+        let hello = ServerOp::Hello(Hello {
+            build: build_id(),
+            pid: me.pid(),
+            name: me.name().to_owned(),
+        });
+        match client.ask(SERVER, Op::Server(hello)) {
+            Ok(Answer::Welcome(welcome)) => client.server = welcome.server,
+            Ok(_) => return Err(ConnectError::Protocol),
+            Err(_) => return Err(ConnectError::Refused),
+        }
+        let client = Arc::new(client);
+        let mut clients = CLIENTS.lock();
+        clients.retain(|client| client.strong_count() > 0);
+        clients.push(Arc::downgrade(&client));
+        Ok(client)
+    }
+
+    /// The client of `server` in this process; connected now, if there is none.
+    pub(crate) fn of(
+        server: u64,
+        door: impl FnOnce() -> Door,
+    ) -> Result<Arc<Client>, ConnectError> {
+        let process = forkmark::renew();
+        let known = CLIENTS.lock().iter().find_map(|client| {
+            let client = client.upgrade()?;
+            (client.server == server && client.process == process).then_some(client)
+        });
+        match known {
+            Some(client) => Ok(client),
+            None => Client::connect(door()),
+        }
+    }
+
+    pub(crate) fn server(&self) -> u64 {
+        self.server
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// An object of the family that holds the key, for proxies on their way to other members.
+    pub(crate) fn key_object(&self) -> Option<&Object> {
+        if self.key_object.get().is_none() {
+            let key = self.door.key.expose();
+            let object = Object::create(Kind::Plain, KEY_TAG, key.len() + 8, |_| {}).ok()?;
+            let len = (key.len() as u64).to_le_bytes();
+            for (place, byte) in object.bytes().iter().zip(len.iter().chain(key)) {
+                place.store(*byte, Ordering::Relaxed);
+            }
+            // Another thread's would do as well.
+            let _ = self.key_object.set(object);
+        }
+        self.key_object.get()
+    }
+
+    /// The key in an object made by [`Client::key_object`].
+    pub(crate) fn key_in(object: &Object) -> Option<Key> {
+        let object = object.clone().expect_tag(KEY_TAG, "a manager's key").ok()?;
+        let mut bytes = object
+            .bytes()
+            .iter()
+            .map(|byte| byte.load(Ordering::Relaxed));
+        let len: Vec<u8> = bytes.by_ref().take(8).collect();
+        let len = usize::try_from(u64::from_le_bytes(len.try_into().ok()?)).ok()?;
+        let key: Vec<u8> = bytes.take(len).collect();
+        (key.len() == len).then(|| Key::from(key))
+    }
+
+    /// Sends a request and waits for its reply.
+    pub(crate) fn ask(&self, object: u64, op: Op) -> Result<Answer, Trouble> {
+        let seq = self.send(object, op)?;
+        self.wait(seq)
+    }
+
+    /// Has a request sent before any later one, and at the latest when somebody waits.
+    pub(crate) fn send(&self, object: u64, op: Op) -> Result<u64, Trouble> {
+        let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
+        self.inbox.lock().replies.insert(seq, None);
+        let sent = self.write(&Request { seq, object, op }, false);
+        sent.inspect_err(|_| {
+            self.inbox.lock().replies.remove(&seq);
+        })?;
+        Ok(seq)
+    }
+
+    /// Sends a request that has no reply. Does nothing if the server has gone.
+    pub(crate) fn post(&self, object: u64, op: Op) {
+        let seq = NO_REPLY;
+        let _ = self.write(&Request { seq, object, op }, true);
+    }
+
+    fn write(&self, request: &Request, flush: bool) -> Result<(), Trouble> {
+        if forkmark::stamp() != self.process {
+            return Err(Trouble::Call(CallError::ServerGone));
+        }
+        let mut out = self.out.lock();
+        let put = link::put(&mut out, request);
+        put.map_err(|text| Trouble::Call(CallError::Encode(text)))?;
+        if flush || out.len() >= FLUSH_AT {
+            self.flush_all(&mut out);
+        }
+        Ok(())
+    }
+
+    fn flush_all(&self, out: &mut Vec<u8>) {
+        // An error shows when the reply is waited for: the stream has ended.
+        if !out.is_empty() && (&self.stream).write_all(out).is_err() {
+            self.inbox.lock().gone = true;
+        }
+        out.clear();
+        out.shrink_to(4 * FLUSH_AT);
+    }
+
+    /// Sends what [`Client::send`] has kept.
+    pub(crate) fn flush(&self) {
+        if forkmark::stamp() == self.process {
+            self.flush_all(&mut self.out.lock());
+        }
+    }
+
+    /// Waits for the reply to a request.
+    pub(crate) fn wait(&self, seq: u64) -> Result<Answer, Trouble> {
+        self.flush();
+        let mut inbox = self.inbox.lock();
+        loop {
+            if let Some(Some(_)) = inbox.replies.get(&seq) {
+                let reply = inbox.replies.remove(&seq).flatten();
+                return reply.expect("just seen").map_err(Trouble::Failed);
+            }
+            if inbox.gone {
+                inbox.replies.remove(&seq);
+                return Err(Trouble::Call(CallError::ServerGone));
+            }
+            let Some(mut reader) = inbox.reader.take() else {
+                self.arrived.wait(&mut inbox);
+                continue;
+            };
+            drop(inbox);
+            let mut replies: Vec<Reply> = Vec::new();
+            let read = reader.read(&self.stream, |reply| replies.push(reply));
+            inbox = self.inbox.lock();
+            for reply in replies {
+                // One that is waited for no longer is dropped.
+                if let Some(place) = inbox.replies.get_mut(&reply.seq) {
+                    *place = Some(reply.result);
+                }
+            }
+            inbox.gone |= read.is_err();
+            inbox.reader = Some(reader);
+            self.arrived.notify_all();
+        }
+    }
+
+    /// Nobody will wait for this request.
+    pub(crate) fn forget(&self, seq: u64) {
+        self.inbox.lock().replies.remove(&seq);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.door.address)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,549 @@
+//! The server without sockets and threads: requests in, replies and jobs out.
+//!
+//! It never waits. A request that must is kept in its object; a function of the user's becomes a
+//! [`Job`], which whoever drives the core runs with the core unlocked and brings back to
+//! [`Core::finish`]. While a job has an object, requests for that object stand in its queue, and
+//! nobody else notices.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use multiproc_sys::image;
+use multiproc_wire::Bytes;
+use multiproc_wire::task::{Task, TaskRef};
+
+use crate::desk::{Caller, Client, Desk, Done, Outcome, Patience};
+use crate::host::{Finished, Job, Subject};
+use crate::item::Anchor;
+use crate::message::{
+    Answer, ConditionOp, Failure, Hello, Make, NO_REPLY, Op, Packed, Request, Run, SERVER,
+    ServerOp, SetOp, Welcome,
+};
+use crate::store::{Claim, Condition, Counter, Store, User, Waiter};
+
+/// One object, and what goes on at it.
+#[derive(Debug)]
+struct Entry {
+    /// `None` while a function has it.
+    store: Option<Store>,
+    /// Functions reading it now.
+    readers: u32,
+    /// Whether a function that may change it runs.
+    writer: bool,
+    /// Who waits until the functions are done.
+    queue: VecDeque<(Caller, Op)>,
+    /// While it is not there yet, nobody but its maker knows it.
+    anchor: Weak<Anchor>,
+}
+
+/// What a client may do, besides what every client may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// Have functions run.
+    pub(crate) functions: bool,
+}
+
+#[derive(Debug)]
+struct Peer {
+    rights: Rights,
+    /// Whether it is this program; known once it has said hello.
+    same_build: bool,
+    greeted: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    server: u64,
+    objects: HashMap<u64, Entry>,
+    next_object: u64,
+    peers: HashMap<u64, Peer>,
+    desk: Desk,
+    jobs: VecDeque<Job>,
+    /// Somebody has asked for the end.
+    pub(crate) ending: bool,
+}
+
+impl Core {
+    pub(crate) fn new(server: u64) -> Core {
+        Core {
+            server,
+            objects: HashMap::new(),
+            next_object: SERVER + 1,
+            peers: HashMap::new(),
+            desk: Desk::default(),
+            jobs: VecDeque::new(),
+            ending: false,
+        }
+    }
+
+    /// A connection is there and has shown that it knows the key.
+    pub(crate) fn welcome(&mut self, client: u64, rights: Rights) {
+        let peer = Peer {
+            rights,
+            same_build: false,
+            greeted: false,
+        };
+        self.peers.insert(client, peer);
+        self.desk.clients.insert(client, Client::default());
+    }
+
+    /// A connection has ended: what it held goes back at once.
+    pub(crate) fn farewell(&mut self, client: u64) {
+        self.peers.remove(&client);
+        let Some(gone) = self.desk.farewell(client) else {
+            return;
+        };
+        let caller = Caller {
+            client,
+            seq: NO_REPLY,
+        };
+        for (&object, entry) in &mut self.objects {
+            entry.queue.retain(|(caller, _)| caller.client != client);
+            if let Some(store) = &mut entry.store {
+                let desk = &mut self.desk;
+                let mut at = Counter {
+                    desk,
+                    object,
+                    caller,
+                };
+                store.forget(gone.pid, &gone.name, &mut at);
+            }
+        }
+        drop(gone);
+        self.clear_up();
+    }
+
+    /// Replies to be sent, with the connection each is for.
+    pub(crate) fn take_replies(&mut self) -> Vec<(u64, crate::message::Reply)> {
+        std::mem::take(&mut self.desk.replies)
+    }
+
+    pub(crate) fn next_job(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.desk.next_due()
+    }
+
+    /// Ends the waits whose time is over.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some((object, caller)) = self.desk.due(now) {
+            let Some(entry) = self.objects.get_mut(&object) else {
+                continue;
+            };
+            match &mut entry.store {
+                Some(Store::Condition(condition)) => {
+                    if let Some(waiter) = condition.take_one(caller) {
+                        self.relock(caller, waiter, false);
+                    }
+                }
+                Some(store) => {
+                    let desk = &mut self.desk;
+                    store.expire(&mut Counter {
+                        desk,
+                        object,
+                        caller,
+                    });
+                }
+                None => {}
+            }
+        }
+        self.desk.expire_estates(now);
+        self.clear_up();
+    }
+
+    /// Takes a request of `client`.
+    pub(crate) fn handle(&mut self, client: u64, request: Request) {
+        let caller = Caller {
+            client,
+            seq: request.seq,
+        };
+        let greeted = self.peers.get(&client).is_some_and(|peer| peer.greeted);
+        let done = match request.op {
+            Op::Server(op) if greeted || matches!(op, ServerOp::Hello(_)) => {
+                self.server_op(caller, op)
+            }
+            _ if !greeted => Some(Err(Failure::Refused("say hello first".into()))),
+            op => self.object_op(caller, request.object, op),
+        };
+        if let Some(outcome) = done {
+            self.desk.answer(caller, outcome);
+        }
+        self.clear_up();
+    }
+
+    fn server_op(&mut self, caller: Caller, op: ServerOp) -> Done {
+        let client = caller.client;
+        Some(match op {
+            ServerOp::Hello(hello) => self.hello(client, hello),
+            ServerOp::Create(make) => return self.create(caller, make),
+            ServerOp::Release { object, count } => {
+                self.desk.release(client, object, count);
+                Ok(Answer::Unit)
+            }
+            ServerOp::Lend { object, loan } => {
+                self.desk.lend(client, object, loan);
+                Ok(Answer::Unit)
+            }
+            ServerOp::Adopt { object, loan } => {
+                self.desk.adopt(client, object, loan).map(|()| Answer::Unit)
+            }
+            ServerOp::Census => {
+                let (objects, clients) = (self.objects.len(), self.peers.len());
+                Ok(Answer::Counts(vec![objects as u64, clients as u64]))
+            }
+            ServerOp::Shutdown => {
+                self.ending = true;
+                Ok(Answer::Unit)
+            }
+        })
+    }
+
+    fn hello(&mut self, client: u64, hello: Hello) -> Outcome {
+        if let Some(peer) = self.peers.get_mut(&client) {
+            peer.greeted = true;
+            peer.same_build = is_this_build(&hello.build);
+        }
+        if let Some(known) = self.desk.clients.get_mut(&client) {
+            known.pid = hello.pid;
+            known.name = hello.name;
+        }
+        Ok(Answer::Welcome(Welcome {
+            server: self.server,
+            client,
+        }))
+    }
+
+    fn create(&mut self, caller: Caller, make: Make) -> Done {
+        let object = self.next_object;
+        self.next_object += 1;
+        let (store, job) = match make {
+            Make::User { task, argument } => match self.task(caller.client, task) {
+                Ok(task) => (None, Some((task, argument))),
+                Err(failure) => return Some(Err(failure)),
+            },
+            make => match Store::make(make, &self.desk) {
+                Ok(store) => (Some(store), None),
+                Err(failure) => return Some(Err(failure)),
+            },
+        };
+        let anchor = self.desk.anchors.make(object);
+        let entry = Entry {
+            store,
+            readers: 0,
+            writer: job.is_some(),
+            queue: VecDeque::new(),
+            anchor: Arc::downgrade(&anchor),
+        };
+        self.objects.insert(object, entry);
+        self.desk.hold(caller.client, anchor, 1);
+        match job {
+            None => Some(Ok(Answer::Count(object))),
+            Some((task, argument)) => {
+                self.push_job(object, caller, Subject::Nothing, true, task, argument);
+                None
+            }
+        }
+    }
+
+    /// The function a client names, if the client may have functions run.
+    fn task(&self, client: u64, words: [u64; 3]) -> Result<Task, Failure> {
+        let peer = self.peers.get(&client).ok_or(Failure::NotFound)?;
+        if !peer.rights.functions {
+            return Err(Failure::Refused(
+                "this server runs functions for its family and for programs of the same user on \
+                 this machine only"
+                    .into(),
+            ));
+        }
+        if !peer.same_build {
+            return Err(Failure::Build);
+        }
+        let task = TaskRef::from_words(words).resolve();
+        task.map_err(|error| Failure::Refused(error.to_string()))
+    }
+
+    fn push_job(
+        &mut self,
+        object: u64,
+        caller: Caller,
+        subject: Subject,
+        exclusive: bool,
+        task: Task,
+        argument: Packed,
+    ) {
+        self.jobs.push_back(Job {
+            object,
+            caller,
+            exclusive,
+            subject,
+            task,
+            argument,
+            server: self.server,
+            anchors: Arc::clone(&self.desk.anchors),
+        });
+    }
+
+    fn object_op(&mut self, caller: Caller, object: u64, op: Op) -> Done {
+        let Some(entry) = self.objects.get_mut(&object) else {
+            return Some(Err(Failure::NotFound));
+        };
+        if entry.store.is_none() || !entry.queue.is_empty() {
+            entry.queue.push_back((caller, op));
+            return None;
+        }
+        self.admit(caller, object, op)
+    }
+
+    /// Carries out a request for an object that nobody stands in front of.
+    fn admit(&mut self, caller: Caller, object: u64, op: Op) -> Done {
+        match op {
+            Op::Run(run) => self.run(caller, object, run),
+            Op::Condition(op) => self.condition_op(caller, object, op),
+            Op::Set(SetOp::Combine { with, how }) => self.combine(object, with, how),
+            op => {
+                let store = self.objects.get_mut(&object)?.store.as_mut()?;
+                let desk = &mut self.desk;
+                store.handle(
+                    op,
+                    &mut Counter {
+                        desk,
+                        object,
+                        caller,
+                    },
+                )
+            }
+        }
+    }
+
+    fn run(&mut self, caller: Caller, object: u64, run: Run) -> Done {
+        let task = match self.task(caller.client, run.task) {
+            Ok(task) => task,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let entry = self.objects.get_mut(&object)?;
+        let subject = match &entry.store {
+            Some(Store::User(user)) if user.is_poisoned() => {
+                return Some(Err(Failure::Poisoned));
+            }
+            Some(Store::User(user)) => {
+                let free = !entry.writer && (!run.exclusive || entry.readers == 0);
+                if !free {
+                    entry.queue.push_back((caller, Op::Run(run)));
+                    return None;
+                }
+                match run.exclusive {
+                    true => entry.writer = true,
+                    false => entry.readers += 1,
+                }
+                Subject::User(Arc::clone(user))
+            }
+            // The others wait in their lines by what the object is, which must not leave.
+            Some(Store::Map(_) | Store::List(_) | Store::Set(_)) => {
+                entry.writer = true;
+                Subject::Whole(entry.store.take()?)
+            }
+            _ => return Some(Err(Failure::WrongKind)),
+        };
+        let exclusive = run.exclusive || matches!(subject, Subject::Whole(_));
+        self.push_job(object, caller, subject, exclusive, task, run.argument);
+        None
+    }
+
+    /// Takes back what a function had, replies, and lets the next ones in.
+    pub(crate) fn finish(&mut self, finished: Finished) {
+        let Finished {
+            object,
+            caller,
+            exclusive,
+            subject,
+            result,
+            kept,
+        } = finished;
+        let mut result = result.and_then(|packed| {
+            let links = packed.links.iter().map(|&link| self.desk.anchors.get(link));
+            let links = links.collect::<Option<Vec<_>>>().ok_or(Failure::NotFound)?;
+            for anchor in links {
+                self.desk.hold(caller.client, anchor, 1);
+            }
+            Ok(Answer::Value(Some(packed)))
+        });
+        if let Some(entry) = self.objects.get_mut(&object) {
+            let made = entry.store.is_none();
+            match exclusive {
+                true => entry.writer = false,
+                false => entry.readers -= 1,
+            }
+            match subject {
+                Subject::Whole(store) => entry.store = Some(store),
+                Subject::User(user) if made => {
+                    entry.store = Some(Store::User(user));
+                    result = result.map(|_| Answer::Count(object));
+                }
+                Subject::User(_) => {}
+                // Its maker failed: it never was.
+                Subject::Nothing => {
+                    self.desk.release(caller.client, object, 1);
+                    self.objects.remove(&object);
+                }
+            }
+        }
+        self.desk.answer(caller, result);
+        self.let_in(object);
+        drop(kept);
+        self.clear_up();
+    }
+
+    /// Carries out what waited at an object, as far as it goes.
+    fn let_in(&mut self, object: u64) {
+        while let Some(entry) = self.objects.get_mut(&object) {
+            let waits = entry.queue.front().is_some_and(|(_, op)| match op {
+                Op::Run(run) => entry.writer || (run.exclusive && entry.readers > 0),
+                _ => entry.store.is_none(),
+            });
+            if waits || entry.store.is_none() {
+                return;
+            }
+            let Some((caller, op)) = entry.queue.pop_front() else {
+                return;
+            };
+            if let Some(outcome) = self.admit(caller, object, op) {
+                self.desk.answer(caller, outcome);
+            }
+        }
+    }
+
+    fn combine(&mut self, object: u64, with: u64, how: crate::message::Algebra) -> Done {
+        let set = |object: u64| match self.objects.get(&object) {
+            None => Err(Failure::NotFound),
+            Some(entry) => match &entry.store {
+                Some(Store::Set(set)) => Ok(set),
+                Some(_) => Err(Failure::WrongKind),
+                None => Err(Failure::Refused("a function has the other set".into())),
+            },
+        };
+        let combined = || Ok(set(object)?.combine(&set(with)?.keys, how));
+        Some(combined())
+    }
+
+    fn condition_op(&mut self, caller: Caller, object: u64, op: ConditionOp) -> Done {
+        match op {
+            ConditionOp::Notify { count } => {
+                let woken = match self.condition(object) {
+                    Some(condition) => condition.take(count),
+                    None => return Some(Err(Failure::WrongKind)),
+                };
+                let woken_count = woken.len() as u64;
+                for (caller, waiter) in woken {
+                    self.relock(caller, waiter, true);
+                }
+                Some(Ok(Answer::Count(woken_count)))
+            }
+            ConditionOp::Wait { lock, thread, wait } => {
+                if self.condition(object).is_none() {
+                    return Some(Err(Failure::WrongKind));
+                }
+                let Some(Store::Lock(held)) = self
+                    .objects
+                    .get_mut(&lock)
+                    .and_then(|entry| entry.store.as_mut())
+                else {
+                    return Some(Err(Failure::WrongKind));
+                };
+                let depth = match held.yield_all(caller.client, thread, &mut self.desk) {
+                    Ok(depth) => depth,
+                    Err(failure) => return Some(Err(failure)),
+                };
+                let waiter = Waiter {
+                    lock,
+                    thread,
+                    depth,
+                };
+                match Patience::from(wait) {
+                    Patience::None => self.relock(caller, waiter, false),
+                    patience => {
+                        self.condition(object)?.push(caller, waiter);
+                        self.desk.remind(object, caller, patience);
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn condition(&mut self, object: u64) -> Option<&mut Condition> {
+        match self.objects.get_mut(&object)?.store.as_mut()? {
+            Store::Condition(condition) => Some(condition),
+            _ => None,
+        }
+    }
+
+    /// Has a waiter go on: it gets its lock again, in its turn, and then its answer.
+    fn relock(&mut self, caller: Caller, waiter: Waiter, notified: bool) {
+        let object = waiter.lock;
+        let lock = self.objects.get_mut(&object);
+        let Some(Store::Lock(lock)) = lock.and_then(|entry| entry.store.as_mut()) else {
+            self.desk.answer(caller, Err(Failure::NotFound));
+            return;
+        };
+        let claim = Claim {
+            thread: waiter.thread,
+            depth: waiter.depth,
+            answer: Answer::Bool(notified),
+        };
+        let desk = &mut self.desk;
+        let mut at = Counter {
+            desk,
+            object,
+            caller,
+        };
+        if let Some(outcome) = lock.acquire(claim, Patience::Endless, &mut at) {
+            self.desk.answer(caller, outcome);
+        }
+    }
+
+    /// Removes the objects that nobody holds any more, and those that only they held.
+    fn clear_up(&mut self) {
+        loop {
+            let dropped = self.desk.anchors.take_dropped();
+            if dropped.is_empty() {
+                return;
+            }
+            for object in dropped {
+                // A handle may have been asked for since.
+                let entry = self.objects.get(&object);
+                if entry.is_some_and(|entry| entry.anchor.strong_count() == 0)
+                    && let Some(entry) = self.objects.remove(&object)
+                {
+                    for (caller, _) in entry.queue {
+                        self.desk.answer(caller, Err(Failure::NotFound));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What says that a program is this one: functions are known by it. The linker's build id, or, where
+/// it wrote none, which file the program is.
+pub(crate) fn build_id() -> Bytes {
+    static BUILD: OnceLock<Bytes> = OnceLock::new();
+    let build = BUILD.get_or_init(|| match (image::main().build_id(), image::identity()) {
+        (Some(id), _) => Bytes::from(id),
+        (None, Ok(identity)) => Bytes::from(&identity.to_bytes()[..]),
+        (None, Err(_)) => Bytes::default(),
+    });
+    build.clone()
+}
+
+fn is_this_build(build: &Bytes) -> bool {
+    !build.is_empty() && *build == build_id()
+}
+
+// A user's object is shared between the threads that run functions.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<User>();
+};

@@ -1,0 +1,467 @@
+//! The server's threads and sockets around the [`Core`].
+//!
+//! One thread leads: it waits for the sockets, hands requests to the core, writes replies, and runs
+//! the users' functions itself, since handing a short function to another thread costs more than the
+//! function. A function may take long, though, so a second thread, the *understudy*, looks each
+//! millisecond whether the leader is still in the same function, and if so has another thread lead.
+//! The former leader brings its function's result and leaves. The understudy sleeps while no
+//! functions come.
+//!
+//! The invariant: the state is only touched under its lock, and the lock is never held while a
+//! function runs or a socket is waited for. Two threads that both take themselves for the leader are
+//! therefore harmless; they only wake twice.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use multiproc_pipe::stranger::bound::Bound;
+use multiproc_pipe::stranger::gate::Gate;
+use multiproc_pipe::{Address, Key};
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::poll::{Bell, Watch};
+use multiproc_sys::{Errno, random, stream};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::client::{Client, Door};
+use crate::core::{Core, Rights};
+use crate::link::{self, PROTOCOL, Reader};
+use crate::message::{Failure, Reply, Request};
+
+/// How long one function may keep the leader from the others.
+const TICK: Duration = Duration::from_millis(1);
+
+/// How many ticks without a function until the understudy sleeps.
+const CALM: u32 = 100;
+
+/// The most threads. With so many functions running, the next one waits for one of them.
+const MOST_THREADS: usize = 512;
+
+/// A client that does not read its replies is read no further when so many bytes wait for it.
+const MOST_WAITING: usize = 1 << 20;
+
+/// How long the last replies may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+const GATE: u64 = 0;
+const BELL: u64 = 1;
+const FIRST_CLIENT: u64 = 2;
+
+/// How a server is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) address: Address,
+    pub(crate) key: Key,
+    pub(crate) max_frame: u64,
+    pub(crate) max_clients: usize,
+    pub(crate) accept_functions: bool,
+}
+
+/// One client's connection.
+struct Conn {
+    stream: TcpStream,
+    reader: Reader,
+    out: Vec<u8>,
+    /// How much of `out` has been written.
+    written: usize,
+    /// What the watch waits for: reading, writing.
+    watched: (bool, bool),
+}
+
+struct State {
+    core: Core,
+    /// Gone when the server ends.
+    gate: Option<Gate>,
+    conns: HashMap<u64, Conn>,
+    next_client: u64,
+    /// Clients with something to be written.
+    dirty: Vec<u64>,
+    settings: Settings,
+}
+
+/// Odd while a function runs; every change is the leader's.
+#[derive(Debug, Default)]
+struct Pulse(AtomicU64);
+
+struct Shared {
+    watch: Watch,
+    bell: Bell,
+    state: Mutex<State>,
+    /// The leader's pulse; another one when there is another leader.
+    lead: Mutex<Arc<Pulse>>,
+    /// Whether the understudy looks on.
+    looking: AtomicBool,
+    wake_understudy: Condvar,
+    understudy: Mutex<()>,
+    threads: AtomicUsize,
+    ended: Mutex<bool>,
+    wake_owner: Condvar,
+}
+
+/// A server that listens.
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    address: Address,
+}
+
+/// How this process, being a server, reaches itself: proxies in values that functions work on.
+static OWN: OnceLock<(u64, Door)> = OnceLock::new();
+
+/// A client of this process's own server.
+pub(crate) fn own_client() -> Option<Arc<Client>> {
+    let (server, door) = OWN.get()?;
+    Client::of(*server, || door.clone()).ok()
+}
+
+impl Server {
+    /// Listens.
+    pub(crate) fn bind(settings: Settings) -> Result<Server, String> {
+        let bound = Bound::bind(&settings.address).map_err(|error| error.to_string())?;
+        let address = bound.address().clone();
+        let number = random::u64();
+        // A process is one server, for itself; of several, the first.
+        let _ = OWN.set((
+            number,
+            Door {
+                address: address.clone(),
+                key: settings.key.clone(),
+            },
+        ));
+        let shared = Server::share(bound, number, settings);
+        let shared = shared.map_err(|errno| errno.desc().to_owned())?;
+        Ok(Server {
+            shared: Arc::new(shared),
+            address,
+        })
+    }
+
+    fn share(bound: Bound, number: u64, settings: Settings) -> Result<Shared, Errno> {
+        let gate = Gate::new(bound, PROTOCOL, settings.key.clone())?;
+        let (watch, bell) = (Watch::new()?, Bell::new()?);
+        watch.add(gate.as_fd(), GATE)?;
+        watch.add(bell.as_fd(), BELL)?;
+        let state = State {
+            core: Core::new(number),
+            gate: Some(gate),
+            conns: HashMap::new(),
+            next_client: FIRST_CLIENT,
+            dirty: Vec::new(),
+            settings,
+        };
+        Ok(Shared {
+            watch,
+            bell,
+            state: Mutex::new(state),
+            lead: Mutex::default(),
+            looking: AtomicBool::new(false),
+            wake_understudy: Condvar::new(),
+            understudy: Mutex::new(()),
+            threads: AtomicUsize::new(0),
+            ended: Mutex::new(false),
+            wake_owner: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Serves until a client asks for the end. Functions that still run are left behind.
+    pub(crate) fn run(self) {
+        let shared = &self.shared;
+        let understudy = Arc::clone(shared);
+        let started = std::thread::Builder::new()
+            .name("mp-understudy".into())
+            .spawn(move || understudy.look_on());
+        // Without one, a long function holds up the others, and nothing else is wrong.
+        drop(started);
+        let pulse = Arc::clone(&shared.lead.lock());
+        let leader = Arc::clone(shared);
+        shared.threads.fetch_add(1, Ordering::Relaxed);
+        let first = std::thread::Builder::new()
+            .name("mp-manager".into())
+            .spawn(move || leader.lead(&pulse));
+        if first.is_err() {
+            return;
+        }
+        let mut ended = shared.ended.lock();
+        while !*ended {
+            shared.wake_owner.wait(&mut ended);
+        }
+    }
+}
+
+impl Shared {
+    /// Leads, as long as `pulse` is the leader's.
+    fn lead(&self, pulse: &Arc<Pulse>) {
+        let mut tokens = Vec::new();
+        let mut deadline = Deadline::NOW;
+        while Arc::ptr_eq(pulse, &self.lead.lock()) {
+            tokens.clear();
+            if self.watch.wait(&mut tokens, deadline).is_err() {
+                break;
+            }
+            let mut state = self.state.lock();
+            self.turn(&mut state, &tokens);
+            self.run_jobs(&mut state, pulse);
+            self.flush(&mut state);
+            if state.core.ending {
+                self.end(&mut state);
+                break;
+            }
+            deadline = state.deadline();
+        }
+        // Whoever leads now waits by the deadlines it knew.
+        self.bell.ring();
+        self.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Looks after every descriptor that is ready, and every wait that is over.
+    fn turn(&self, state: &mut State, tokens: &[u64]) {
+        for &token in tokens {
+            match token {
+                GATE => self.admit(state),
+                BELL => drop(self.bell.silence()),
+                client => self.hear(state, client),
+            }
+        }
+        let now = Instant::now();
+        if state.core.next_due().is_some_and(|due| due <= now) {
+            state.core.tick(now);
+        }
+        if let Some(gate) = &state.gate
+            && gate.next_limit().has_passed()
+        {
+            self.admit(state);
+        }
+        state.stow_replies();
+    }
+
+    /// Runs what functions there are, with the state unlocked.
+    fn run_jobs(&self, state: &mut MutexGuard<'_, State>, pulse: &Arc<Pulse>) {
+        while let Some(job) = state.core.next_job() {
+            // Pulse first, then the look at `looking`: the understudy does the reverse before it sleeps.
+            pulse.0.fetch_add(1, Ordering::SeqCst);
+            if !self.looking.load(Ordering::SeqCst) {
+                self.looking.store(true, Ordering::SeqCst);
+                let _asleep = self.understudy.lock();
+                self.wake_understudy.notify_one();
+            }
+            let finished = MutexGuard::unlocked(state, || job.run());
+            pulse.0.fetch_add(1, Ordering::SeqCst);
+            state.core.finish(finished);
+            state.stow_replies();
+        }
+    }
+
+    /// The understudy's life.
+    fn look_on(self: &Arc<Shared>) {
+        let mut seen = 0;
+        let mut calm = 0;
+        loop {
+            {
+                let mut asleep = self.understudy.lock();
+                if calm >= CALM {
+                    calm = 0;
+                    self.looking.store(false, Ordering::SeqCst);
+                    if self.lead.lock().0.load(Ordering::SeqCst) != seen {
+                        self.looking.store(true, Ordering::SeqCst);
+                    }
+                }
+                if self.looking.load(Ordering::SeqCst) {
+                    self.wake_understudy.wait_for(&mut asleep, TICK);
+                } else {
+                    self.wake_understudy.wait(&mut asleep);
+                }
+            }
+            let mut lead = self.lead.lock();
+            let now = lead.0.load(Ordering::SeqCst);
+            let in_function = now % 2 == 1;
+            calm = if now == seen && !in_function {
+                calm + 1
+            } else {
+                0
+            };
+            if in_function && now == seen && self.threads.load(Ordering::Relaxed) < MOST_THREADS {
+                let pulse = Arc::new(Pulse::default());
+                self.threads.fetch_add(1, Ordering::Relaxed);
+                let leader = Arc::clone(self);
+                let its_pulse = Arc::clone(&pulse);
+                let started = std::thread::Builder::new()
+                    .name("mp-manager".into())
+                    .spawn(move || leader.lead(&its_pulse));
+                match started {
+                    Ok(_) => *lead = pulse,
+                    // The old one goes on when its function is done.
+                    Err(_) => drop(self.threads.fetch_sub(1, Ordering::Relaxed)),
+                }
+                seen = 0;
+            } else {
+                seen = now;
+            }
+        }
+    }
+
+    /// Lets in those who came through the gate.
+    fn admit(&self, state: &mut State) {
+        let Some(gate) = &mut state.gate else {
+            return;
+        };
+        if gate.turn().is_err() {
+            // No descriptors are left: those who wait outside will be seen when some are. The gate
+            // stays readable, and must not keep the leader busy meanwhile.
+            std::thread::sleep(TICK);
+        }
+        let mut entered = Vec::new();
+        while let Some(fd) = gate.enter() {
+            entered.push(fd);
+        }
+        for fd in entered {
+            if state.conns.len() >= state.settings.max_clients {
+                continue;
+            }
+            let client = state.next_client;
+            let local =
+                stream::peer_user(fd.as_fd()).is_ok_and(|user| user == Some(stream::user()));
+            let stream = TcpStream::from(fd);
+            if self.watch.add(stream.as_fd(), client).is_err() {
+                continue;
+            }
+            state.next_client += 1;
+            let functions = local || state.settings.accept_functions;
+            state.core.welcome(client, Rights { functions });
+            let conn = Conn {
+                stream,
+                reader: Reader::new(state.settings.max_frame),
+                out: Vec::new(),
+                written: 0,
+                watched: (true, false),
+            };
+            state.conns.insert(client, conn);
+        }
+    }
+
+    /// Reads what a client has sent, and writes if it waits for that.
+    fn hear(&self, state: &mut State, client: u64) {
+        let Some(conn) = state.conns.get_mut(&client) else {
+            return;
+        };
+        if conn.watched.1 {
+            state.dirty.push(client);
+        }
+        if !conn.watched.0 {
+            return;
+        }
+        let core = &mut state.core;
+        let read = conn.reader.read(&conn.stream, |request: Request| {
+            core.handle(client, request)
+        });
+        if read.is_err() {
+            self.part(state, client);
+        }
+    }
+
+    /// A connection is over.
+    fn part(&self, state: &mut State, client: u64) {
+        if let Some(conn) = state.conns.remove(&client) {
+            self.watch.remove(conn.stream.as_fd());
+            state.core.farewell(client);
+            state.stow_replies();
+        }
+    }
+
+    /// Writes what can be written without waiting.
+    fn flush(&self, state: &mut State) {
+        while let Some(client) = state.dirty.pop() {
+            let Some(conn) = state.conns.get_mut(&client) else {
+                continue;
+            };
+            if conn.write().is_err() {
+                self.part(state, client);
+                continue;
+            }
+            let waiting = conn.out.len() - conn.written;
+            let wanted = (waiting < MOST_WAITING, waiting > 0);
+            if wanted != conn.watched {
+                let watched = self
+                    .watch
+                    .change(conn.stream.as_fd(), client, wanted.0, wanted.1);
+                conn.watched = wanted;
+                if watched.is_err() {
+                    self.part(state, client);
+                }
+            }
+        }
+    }
+
+    /// Ends the server: nobody can connect any more, and whoever is connected has had its replies.
+    fn end(&self, state: &mut State) {
+        drop(state.gate.take());
+        for conn in state.conns.values_mut() {
+            let _ = conn.stream.set_nonblocking(false);
+            let _ = conn.stream.set_write_timeout(Some(FAREWELL));
+            let _ = conn.write();
+        }
+        state.conns.clear();
+        *self.ended.lock() = true;
+        self.wake_owner.notify_all();
+    }
+}
+
+impl State {
+    fn deadline(&self) -> Deadline {
+        let gate = self.gate.as_ref().map_or(Deadline::NEVER, Gate::next_limit);
+        let core = self.core.next_due().map_or(Deadline::NEVER, Deadline::at);
+        gate.earlier(core)
+    }
+
+    /// Moves replies from the core to the connections.
+    fn stow_replies(&mut self) {
+        let limit = self.settings.max_frame;
+        for (client, reply) in self.core.take_replies() {
+            let Some(conn) = self.conns.get_mut(&client) else {
+                continue;
+            };
+            if conn.out.len() == conn.written {
+                self.dirty.push(client);
+            }
+            conn.put(reply, limit);
+        }
+    }
+}
+
+impl Conn {
+    fn put(&mut self, reply: Reply, limit: u64) {
+        let start = self.out.len();
+        let seq = reply.seq;
+        let failure = match link::put(&mut self.out, &reply) {
+            Ok(size) if size <= limit => return,
+            Ok(size) => Failure::TooLarge { size, limit },
+            Err(text) => Failure::Encode(text),
+        };
+        self.out.truncate(start);
+        let result = Err(failure);
+        link::put(&mut self.out, &Reply { seq, result }).expect("a failure can be encoded");
+    }
+
+    /// Writes as much as there is room for.
+    fn write(&mut self) -> io::Result<()> {
+        while self.written < self.out.len() {
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => self.written += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(64 << 10);
+        self.written = 0;
+        Ok(())
+    }
+}
