@@ -95,7 +95,8 @@ mod manager;
 mod message;
 mod serve;
 mod store;
-mod types;
+#[doc(hidden)]
+pub mod types;
 
 pub use error::{CallError, ManagerError, ProxyError};
 pub use manager::{Manager, ManagerBuilder};

@@ -333,14 +333,14 @@ fn a_panic_in_an_object_comes_back_and_poisons_only_that_object() {
             .expect("sound"),
         10
     );
-    let failed = account.call_mut(
+    let failed = account.call_mut::<_, ()>(
         |account, ()| {
             account.balance = 0;
             panic!("half way");
         },
         (),
     );
-    let failed: multiproc_manager::CallError = failed.map(|()| ()).expect_err("a panic");
+    let failed: multiproc_manager::CallError = failed.expect_err("a panic");
     assert!(
         failed.is_panicked() && failed.to_string().contains("half way"),
         "{failed}"

@@ -13,16 +13,11 @@
 //! ```
 //! use multiproc::Process;
 //!
-//! fn area((width, height): (u64, u64)) -> u64 {
-//!     width * height
-//! }
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! fn area((width, height): (u64, u64)) -> u64 { width * height }
 //! let process = Process::new(area, (6, 7)).name("area").start()?;
 //! assert_ne!(process.pid(), std::process::id());
 //! assert_eq!(process.join()?, 42);
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! There is no line to add to `main`, and it works from tests, doc tests and benches as well: this
@@ -32,13 +27,11 @@
 //!
 //! ```
 //! # use multiproc::Process;
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let process: Process<u32> = Process::new(|n: u32| 100 / n, 0).start()?;
 //! let error = process.join().unwrap_err();
 //! assert!(error.is_panicked());
 //! assert!(error.to_string().contains("divide by zero"));
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # A pool
@@ -50,11 +43,9 @@
 //! ```
 //! use multiproc::Pool;
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = Pool::new(2)?;
 //! assert_eq!(pool.map(|n: u64| n * n, 1..=4)?, [1, 4, 9, 16]);
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! Every task ends as its value or an error that says why, in bounded time. A worker that dies
@@ -75,14 +66,12 @@
 //!     }
 //! }
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (lock, total) = (Lock::new()?, Value::new(0)?);
 //! let other = Process::new(count, (lock.clone(), total.clone())).start()?;
 //! count((lock, total.clone()));
 //! other.join()?;
 //! assert_eq!(total.get(), 200);
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! If a process dies with the lock in its hands, the next `acquire` says so instead of waiting for
@@ -96,27 +85,33 @@
 //! ```
 //! use multiproc::{Process, Queue};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let queue = Queue::bounded(8)?;
 //! let write = |queue: Queue<String>| {
-//!     for letter in ["A", "B", "C"] {
-//!         queue.put(letter.to_owned()).unwrap();
-//!     }
+//!     ["A", "B", "C"].map(|letter| queue.put(letter.to_owned()).unwrap());
 //!     queue.close();
 //! };
 //! let writer = Process::new(write, queue.clone()).start()?;
 //! let mut text = String::new();
-//! while let Ok(letter) = queue.get() {
-//!     text += &letter;
-//! }
+//! queue.iter().for_each(|letter| text += &letter.unwrap());
 //! assert_eq!(text, "ABC");
 //! writer.join()?;
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! Whoever has to look after several things calls [`wait`]: it says which queues, events and
 //! processes are ready, and which sockets.
+//!
+//! # A manager
+//!
+//! A server process that holds dicts, lists and objects of your own types; functions travel to them.
+//!
+//! ```
+//! let manager = multiproc::Manager::start()?;
+//! let words = manager.dict::<String, u32>()?;
+//! words.update_or("hello".into(), 0, |n, by| *n += by, 1)?;
+//! assert_eq!(words.get("hello")?, Some(1));
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
 //!
 //! # Limits
 //!
@@ -126,6 +121,8 @@
 
 #![forbid(unsafe_code)]
 
+pub use multiproc_manager::types::*;
+pub use multiproc_manager::{CallError, Manager, ManagerBuilder, ManagerError, ProxyError};
 pub use multiproc_pipe::{
     AcceptError, Address, BindError, Client, ConnectError, Connection, Key, Listener, Receiver,
     RecvError, SendError, Sender,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use multiproc_wire::{Bytes, Function, codec};
 use serde::Serialize;
 
-use super::{Data, PAGE, Pending, count, flag, key_bytes, proxy, run, unit};
+use super::{Data, PAGE, Pending, Read, Write, count, flag, key_bytes, proxy, run, unit};
 use crate::error::CallError;
 use crate::handle::{Handle, Outgoing};
 use crate::host::{self, Fault, Subject, Workshop};
@@ -330,7 +330,7 @@ impl<K: Data, V: Data> DictProxy<K, V> {
 }
 
 /// What travels for an update: the key, what to begin with, the function and its argument.
-type Update<V, A, R> = (Bytes, Option<V>, Function<fn(&mut V, A) -> R>, A);
+type Update<V, A, R> = (Bytes, Option<V>, Write<V, A, R>, A);
 
 fn with_map<R>(act: impl FnOnce(&mut Map, &Workshop) -> Result<R, Fault>) -> Result<R, Fault> {
     host::with_subject(|subject, workshop| match subject {
@@ -359,7 +359,7 @@ fn update<V: Data, A: Data, R: Data>(
 }
 
 fn retain<K: Data, V: Data, A: Data + Clone>(
-    (f, a): (Function<fn(&(K, V), A) -> bool>, A),
+    (f, a): (Read<(K, V), A, bool>, A),
 ) -> Result<u64, Fault> {
     with_map(|map, workshop| {
         let mut gone = Vec::new();

@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeBounds};
 
 use multiproc_wire::Function;
 
-use super::{Data, PAGE, Pending, count, proxy, run, unit};
+use super::{Data, PAGE, Pending, Read, Write, count, proxy, run, unit};
 use crate::error::CallError;
 use crate::handle::{Handle, Outgoing};
 use crate::host::{self, Fault, Subject, Workshop};
@@ -368,7 +368,7 @@ fn with_list<R>(act: impl FnOnce(&mut List, &Workshop) -> Result<R, Fault>) -> R
     })
 }
 
-type Update<T, A, R> = (u64, Function<fn(&mut T, A) -> R>, A);
+type Update<T, A, R> = (u64, Write<T, A, R>, A);
 
 fn update<T: Data, A: Data, R: Data>((index, f, a): Update<T, A, R>) -> Result<Option<R>, Fault> {
     with_list(|list, workshop| {
@@ -404,16 +404,14 @@ fn sort<T: Data + Ord>((): ()) -> Result<(), Fault> {
 }
 
 fn sort_by_key<T: Data, A: Data + Clone, K: Ord + 'static>(
-    (f, a): (Function<fn(&T, A) -> K>, A),
+    (f, a): (Read<T, A, K>, A),
 ) -> Result<(), Fault> {
     with_list(|list, workshop| {
         sorted_by(list, workshop, |value: T| (f.pointer())(&value, a.clone()))
     })
 }
 
-fn retain<T: Data, A: Data + Clone>(
-    (f, a): (Function<fn(&T, A) -> bool>, A),
-) -> Result<u64, Fault> {
+fn retain<T: Data, A: Data + Clone>((f, a): (Read<T, A, bool>, A)) -> Result<u64, Fault> {
     with_list(|list, workshop| {
         let mut kept = Vec::new();
         for item in &list.items {

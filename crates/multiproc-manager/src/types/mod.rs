@@ -32,7 +32,7 @@ pub use value::ValueProxy;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::task::TaskRef;
-use multiproc_wire::{Bytes, codec};
+use multiproc_wire::{Bytes, Function, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -40,6 +40,13 @@ use crate::error::CallError;
 use crate::handle::Handle;
 use crate::host::Fault;
 use crate::message::{Answer, Op, Run, Wait};
+
+/// A function that makes something.
+type Produce<A, T> = Function<fn(A) -> T>;
+/// A function that reads an object.
+type Read<T, A, R> = Function<fn(&T, A) -> R>;
+/// A function that changes an object.
+type Write<T, A, R> = Function<fn(&mut T, A) -> R>;
 
 /// How many entries a page has at most.
 const PAGE: u32 = 1024;

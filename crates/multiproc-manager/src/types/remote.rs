@@ -3,7 +3,7 @@
 use multiproc_wire::Function;
 use multiproc_wire::task::TaskRef;
 
-use super::{Data, proxy, run};
+use super::{Data, Produce, Read, Write, proxy, run};
 use crate::context;
 use crate::error::CallError;
 use crate::handle::Handle;
@@ -110,7 +110,7 @@ fn place<T: Data + Send + Sync>(value: T) -> Result<(), Fault> {
     host::place(Box::new(value))
 }
 
-fn produce<T, A>((f, a): (Function<fn(A) -> T>, A)) -> Result<(), Fault>
+fn produce<T, A>((f, a): (Produce<A, T>, A)) -> Result<(), Fault>
 where
     T: Send + Sync + 'static,
     A: Data,
@@ -118,7 +118,7 @@ where
     host::place(Box::new((f.pointer())(a)))
 }
 
-fn read<T, A, R>((f, a): (Function<fn(&T, A) -> R>, A)) -> Result<R, Fault>
+fn read<T, A, R>((f, a): (Read<T, A, R>, A)) -> Result<R, Fault>
 where
     T: Send + Sync + 'static,
     A: Data,
@@ -134,7 +134,7 @@ where
     })
 }
 
-fn write<T, A, R>((f, a): (Function<fn(&mut T, A) -> R>, A)) -> Result<R, Fault>
+fn write<T, A, R>((f, a): (Write<T, A, R>, A)) -> Result<R, Fault>
 where
     T: Send + Sync + 'static,
     A: Data,
