@@ -18,7 +18,16 @@ pub enum PutError<T> {
     Closed(T),
     /// The item cannot be encoded.
     Encode(T, EncodeError),
-    /// There is no shared memory for the item.
+    /// The item is larger than all the family's shared memory.
+    TooLarge {
+        /// The item.
+        item: T,
+        /// How many bytes it takes.
+        size: u64,
+        /// How many there are.
+        limit: u64,
+    },
+    /// There is no shared memory for the item now, or no room for the open files in it.
     NoSpace(T, CreateError),
     /// This thread holds 2,000 locks already and cannot take the queue's.
     TooMany(T),
@@ -32,6 +41,7 @@ impl<T> PutError<T> {
             | PutError::TimedOut(item)
             | PutError::Closed(item)
             | PutError::Encode(item, _)
+            | PutError::TooLarge { item, .. }
             | PutError::NoSpace(item, _)
             | PutError::TooMany(item) => item,
         }
@@ -57,6 +67,19 @@ impl<T> PutError<T> {
         matches!(self, PutError::Encode(..))
     }
 
+    /// Whether the item is larger than all the family's shared memory.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, PutError::TooLarge { .. })
+    }
+
+    /// Of a call that was not to wait, to be late is to have found no room.
+    pub(crate) fn at_once(self) -> PutError<T> {
+        match self {
+            PutError::TimedOut(item) => PutError::Full(item),
+            error => error,
+        }
+    }
+
     /// Whether shared memory was missing.
     pub fn is_no_space(&self) -> bool {
         matches!(self, PutError::NoSpace(..))
@@ -71,6 +94,9 @@ impl<T> fmt::Debug for PutError<T> {
             PutError::TimedOut(_) => f.write_str("TimedOut(..)"),
             PutError::Closed(_) => f.write_str("Closed(..)"),
             PutError::Encode(_, error) => write!(f, "Encode(.., {error:?})"),
+            PutError::TooLarge { size, limit, .. } => {
+                write!(f, "TooLarge {{ size: {size}, limit: {limit}, .. }}")
+            }
             PutError::NoSpace(_, error) => write!(f, "NoSpace(.., {error:?})"),
             PutError::TooMany(_) => f.write_str("TooMany(..)"),
         }
@@ -84,6 +110,11 @@ impl<T> fmt::Display for PutError<T> {
             PutError::TimedOut(_) => f.write_str("the queue was full until the deadline"),
             PutError::Closed(_) => f.write_str("the queue is closed"),
             PutError::Encode(_, error) => write!(f, "the item cannot be sent: {error}"),
+            PutError::TooLarge { size, limit, .. } => write!(
+                f,
+                "the item takes {size} bytes, and all shared memory of the family is {limit}; send it \
+                 in parts, or raise what limits it (MULTIPROC_ARENA_MAX, RLIMIT_FSIZE, RLIMIT_AS)"
+            ),
             PutError::NoSpace(_, error) => write!(f, "no room for the item: {error}"),
             PutError::TooMany(_) => LOCKS.fmt(f),
         }
@@ -134,6 +165,14 @@ impl GetError {
     /// Whether a deadline passed.
     pub fn is_timed_out(&self) -> bool {
         matches!(self, GetError::TimedOut)
+    }
+
+    /// Of a call that was not to wait, to be late is to have found nothing.
+    pub(crate) fn at_once(self) -> GetError {
+        match self {
+            GetError::TimedOut => GetError::Empty,
+            error => error,
+        }
     }
 
     /// Whether the queue is closed and drained.
@@ -194,3 +233,127 @@ impl From<LockError> for GetError {
         }
     }
 }
+
+/// Why [`Queue::get_many`](crate::Queue::get_many) did not get all there was. What it got beside that is
+/// inside: [`GetManyError::into_inner`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct GetManyError<T> {
+    got: Vec<T>,
+    error: GetError,
+}
+
+impl<T> GetManyError<T> {
+    pub(crate) fn new(got: Vec<T>, error: GetError) -> GetManyError<T> {
+        GetManyError { got, error }
+    }
+
+    pub(crate) fn at_once(self) -> GetManyError<T> {
+        GetManyError {
+            error: self.error.at_once(),
+            ..self
+        }
+    }
+
+    /// The items that were got; none, unless one of several could not be read.
+    pub fn into_inner(self) -> Vec<T> {
+        self.got
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> &GetError {
+        &self.error
+    }
+}
+
+// No bound on `T`, as for `PutError`.
+impl<T> fmt::Debug for GetManyError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GetManyError")
+            .field("got", &self.got.len())
+            .field("error", &self.error)
+            .finish()
+    }
+}
+
+impl<T> fmt::Display for GetManyError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.got.len() {
+            0 => self.error.fmt(f),
+            got => write!(f, "{}; {got} other items were got", self.error),
+        }
+    }
+}
+
+impl<T> Error for GetManyError<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<T> From<GetManyError<T>> for GetError {
+    fn from(error: GetManyError<T>) -> GetError {
+        error.error
+    }
+}
+
+/// [`JoinableQueue::task_done`](crate::JoinableQueue::task_done) was called more often than items were
+/// got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskDoneError(pub(crate) ());
+
+impl fmt::Display for TaskDoneError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("task_done was called more often than items were got from the queue")
+    }
+}
+
+impl Error for TaskDoneError {}
+
+/// Why [`JoinableQueue::join`](crate::JoinableQueue::join) did not see all items done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FinishError {
+    /// The deadline passed before they were.
+    Unfinished {
+        /// How many were left then.
+        items: usize,
+    },
+    /// All others are done, and these never will be: whoever had them in hand died.
+    Lost {
+        /// How many, since this handle was last told.
+        items: u64,
+    },
+}
+
+impl FinishError {
+    /// Whether the deadline passed.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, FinishError::Unfinished { .. })
+    }
+
+    /// Whether items died with a process.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, FinishError::Lost { .. })
+    }
+}
+
+impl fmt::Display for FinishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FinishError::Unfinished { items } => {
+                write!(
+                    f,
+                    "{items} items of the queue were not done at the deadline"
+                )
+            }
+            FinishError::Lost { items } => {
+                write!(
+                    f,
+                    "{items} items died with the processes that had taken them; all others are done"
+                )
+            }
+        }
+    }
+}
+
+impl Error for FinishError {}

@@ -1,43 +1,18 @@
-//! The queue: when to wait, and what a user gets. How items lie in memory is `multiproc_shm::Ring`.
-//!
-//! # The ring's state word
-//!
-//! | bits | meaning | who changes them |
-//! |---|---|---|
-//! | 31 | closed; never opens again | anyone |
-//! | 0..31 | how many items it may hold | its maker, before anybody else sees it |
+//! What a user gets: a queue of `T`, and its verbs. How it works is `channel`.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, Frame, LockError, Object, Ring, Sources, Waitable, parcel};
+use multiproc_shm::{CreateError, Object, Sources, Waitable};
 use multiproc_sys::clock::Deadline;
-use multiproc_wire::{Parcel, codec};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{GetError, PutError};
-use crate::waiting::{Late, Patience, Waiting};
-
-/// `b"queu"`
-const TAG: u32 = u32::from_le_bytes(*b"queu");
-
-const CLOSED: u32 = 1 << 31;
-
-/// The most items a bounded queue may hold.
-const CAPACITY_MAX: usize = 1 << 26;
-
-/// What an item always needs in the ring: a reference to where it lies.
-const REFERENCE: usize = 32;
-
-/// Room for items inside the ring, per item and in all.
-const INLINE_EACH: usize = 1024;
-const INLINE_ALL: usize = 1 << 20;
-
-/// Longer items get shared memory of their own, so that copying them does not hold up others.
-const INLINE_MAX: usize = 64 * 1024;
+use crate::channel::Channel;
+use crate::error::{GetError, GetManyError, PutError};
+use crate::hands::Hands;
+use crate::item::{Body, Refused};
 
 /// A queue of `T` between any threads of any processes of the family.
 ///
@@ -66,9 +41,9 @@ const INLINE_MAX: usize = 64 * 1024;
 /// There is no feeder thread: an item that cannot be encoded is an error of `put`, an item is visible
 /// when `put` returns, and there is nothing to join or flush at exit. `qsize` is `len`.
 pub struct Queue<T> {
-    ring: Ring,
-    getting: Patience,
-    putting: Patience,
+    channel: Channel,
+    /// Of a joinable queue.
+    hands: Option<Hands>,
     _items: PhantomData<fn(T) -> T>,
 }
 
@@ -85,43 +60,55 @@ impl<T> Queue<T> {
     ///
     /// [`CreateError::Invalid`] for a capacity of 0 or above 67 million, [`CreateError::NoSpace`].
     pub fn bounded(capacity: usize) -> Result<Queue<T>, CreateError> {
-        if capacity == 0 || capacity > CAPACITY_MAX {
-            return Err(CreateError::Invalid(format!(
-                "a queue for {capacity} items is not possible; give 1 to {CAPACITY_MAX}"
-            )));
-        }
-        let inline = (capacity * INLINE_EACH).clamp(4096, INLINE_ALL);
-        // One unit more: a reference may not fit before the ring's end.
-        let ring = Ring::create(TAG, inline + (capacity + 1) * REFERENCE)?;
-        ring.state().store(capacity as u32, Ordering::Release);
-        Ok(Queue::of(ring))
+        Ok(Queue::of(Channel::bounded(capacity, false)?, None))
     }
 
-    fn of(ring: Ring) -> Queue<T> {
+    /// A queue of any number of items: as many as the family's shared memory holds. A put never
+    /// waits. Memory comes with the items and goes with them.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::NoSpace`].
+    pub fn unbounded() -> Result<Queue<T>, CreateError> {
+        Ok(Queue::of(Channel::unbounded(false)?, None))
+    }
+
+    pub(crate) fn joinable(capacity: Option<usize>) -> Result<Queue<T>, CreateError> {
+        let channel = match capacity {
+            Some(capacity) => Channel::bounded(capacity, true)?,
+            None => Channel::unbounded(true)?,
+        };
+        Ok(Queue::of(channel, Some(Hands::create()?)))
+    }
+
+    fn of(channel: Channel, hands: Option<Hands>) -> Queue<T> {
         Queue {
-            ring,
-            getting: Patience::default(),
-            putting: Patience::default(),
+            channel,
+            hands,
             _items: PhantomData,
         }
     }
 
-    /// How many items it may hold.
+    pub(crate) fn hands(&self) -> Option<&Hands> {
+        self.hands.as_ref()
+    }
+
+    /// How many items it may hold; `usize::MAX` for any number.
     #[inline]
     pub fn capacity(&self) -> usize {
-        (self.ring.state().load(Ordering::Relaxed) & !CLOSED) as usize
+        self.channel.capacity()
     }
 
     /// How many items it holds; others may change that at any time.
     #[inline]
     pub fn len(&self) -> usize {
-        self.ring.len()
+        self.channel.len()
     }
 
     /// Whether it holds none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.len() == 0
     }
 
     /// Whether it holds as many as it may.
@@ -133,33 +120,14 @@ impl<T> Queue<T> {
     /// Ends the queue for everybody: puts are refused, gets take what is there and then say
     /// `Closed`. Whoever waits is woken. Closing twice is harmless.
     pub fn close(&self) {
-        self.ring.state().fetch_or(CLOSED, Ordering::AcqRel);
-        self.ring.items().ring_all();
-        self.ring.space().ring_all();
+        self.channel.close();
     }
 
     /// Whether somebody has closed it.
     #[inline]
     pub fn is_closed(&self) -> bool {
-        self.ring.state().load(Ordering::Acquire) & CLOSED != 0
+        self.channel.is_closed()
     }
-
-    /// How many gets would have an answer now: a closed queue answers all.
-    fn answers(&self) -> usize {
-        if self.is_closed() {
-            usize::MAX
-        } else {
-            self.len()
-        }
-    }
-}
-
-/// An item on its way in.
-enum Packed {
-    /// Its bytes go into the ring.
-    Inline(Parcel),
-    /// It lies in shared memory of its own.
-    Stored(Object),
 }
 
 impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
@@ -179,10 +147,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     /// [`PutError::Full`] and others, with the item.
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
         self.put_until(item, Deadline::NOW)
-            .map_err(|error| match error {
-                PutError::TimedOut(item) => PutError::Full(item),
-                error => error,
-            })
+            .map_err(PutError::at_once)
     }
 
     /// As [`Queue::put`], for at most `timeout`.
@@ -204,84 +169,98 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     }
 
     fn put_until(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        // Bytes need no encoding, and no copy but the one into the ring.
-        if let Some(bytes) = codec::raw_bytes(&item).filter(|bytes| self.fits_inline(bytes.len())) {
-            match self.push(&Body::Bytes(bytes), deadline) {
-                Ok(()) => return Ok(()),
-                Err(Refused::NoRoomInline) => {}
-                Err(refused) => return Err(refused.with(item)),
-            }
-        }
-        let parcel = match codec::encode_checked(&item) {
-            Ok(parcel) => parcel,
-            Err(error) => return Err(PutError::Encode(item, error)),
-        };
-        match self.put_parcel(parcel, deadline) {
+        match self.push_one(&item, deadline) {
             Ok(()) => Ok(()),
             Err(refused) => Err(refused.with(item)),
         }
     }
 
     #[inline]
-    fn fits_inline(&self, len: usize) -> bool {
-        len <= INLINE_MAX.min(self.ring.longest_frame())
+    fn push_one(&self, item: &T, deadline: Deadline) -> Result<(), Refused> {
+        let mut body = Body::of(item, self.channel.inline_max())?;
+        let bodies = std::slice::from_mut(&mut body);
+        self.channel.push(bodies, deadline).map(drop)
     }
 
-    fn put_parcel(&self, parcel: Parcel, deadline: Deadline) -> Result<(), Refused> {
-        let inline = parcel.attachments.is_empty() && self.fits_inline(parcel.bytes.len());
-        let mut packed = if inline {
-            Packed::Inline(parcel)
-        } else {
-            store(&parcel)?
-        };
-        loop {
-            let pushed = match &packed {
-                Packed::Inline(parcel) => self.push(&Body::Bytes(&parcel.bytes), deadline),
-                Packed::Stored(object) => self.push(&Body::Stored(object), deadline),
-            };
-            match (pushed, &packed) {
-                (Err(Refused::NoRoomInline), Packed::Inline(parcel)) => packed = store(parcel)?,
-                (pushed, _) => return pushed,
+    /// Puts all `items` at the end, in order, waiting while the queue is full: as many at once as
+    /// there is room for, which costs far less than one by one. Items of other producers may come to
+    /// stand between those that were not put at once.
+    ///
+    /// ```
+    /// let queue = multiproc_queue::Queue::bounded(100)?;
+    /// queue.put_many(0..10)?;
+    /// assert_eq!(queue.get_many(4)?, [0, 1, 2, 3]);
+    /// assert_eq!(queue.len(), 6);
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`], with the items that were not put. If one cannot be encoded, none is put.
+    pub fn put_many(&self, items: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.put_many_until(items, Deadline::NEVER)
+    }
+
+    /// Puts as many of `items` as there is room for now.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Full`] and others, with the items that were not put.
+    pub fn try_put_many(&self, items: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.put_many_until(items, Deadline::NOW)
+            .map_err(PutError::at_once)
+    }
+
+    /// As [`Queue::put_many`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`], with the items that were not put.
+    pub fn put_many_timeout(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        timeout: Duration,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.put_many_until(items, Deadline::after(timeout))
+    }
+
+    /// As [`Queue::put_many`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`], with the items that were not put.
+    pub fn put_many_deadline(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        deadline: Instant,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.put_many_until(items, Deadline::at(deadline))
+    }
+
+    fn put_many_until(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        deadline: Deadline,
+    ) -> Result<(), PutError<Vec<T>>> {
+        let mut items: Vec<T> = items.into_iter().collect();
+        let mut done = 0;
+        match self.push_all(&items, &mut done, deadline) {
+            Ok(()) => Ok(()),
+            Err(refused) => {
+                items.drain(..done);
+                Err(refused.with(items))
             }
         }
     }
 
-    /// Pushes one item, waiting while the queue is full.
-    fn push(&self, body: &Body<'_>, deadline: Deadline) -> Result<(), Refused> {
-        let mut waiting = Waiting::new(&self.putting, deadline);
-        loop {
-            let pushed = self.push_now(body, deadline);
-            if !matches!(pushed, Err(Refused::Full)) {
-                return pushed;
-            }
-            // A bell armed before another look cannot miss a pop after that look.
-            waiting.pause(self.ring.space(), || self.places())?;
+    /// `done` says how many were put, also after an error.
+    fn push_all(&self, items: &[T], done: &mut usize, deadline: Deadline) -> Result<(), Refused> {
+        let inline = self.channel.inline_max();
+        let bodies = items.iter().map(|item| Body::of(item, inline));
+        let mut bodies = bodies.collect::<Result<Vec<_>, _>>()?;
+        while *done < bodies.len() {
+            *done += self.channel.push(&mut bodies[*done..], deadline)?;
         }
-    }
-
-    #[inline]
-    fn push_now(&self, body: &Body<'_>, deadline: Deadline) -> Result<(), Refused> {
-        let mut tail = self.ring.tail(deadline)?;
-        let state = self.ring.state().load(Ordering::Acquire);
-        if state & CLOSED != 0 {
-            return Err(Refused::Closed);
-        }
-        let capacity = (state & !CLOSED) as usize;
-        let held = tail.len_up_to(capacity);
-        if held >= capacity {
-            return Err(Refused::Full);
-        }
-        match body {
-            // Whatever lies inline, the items still to come must fit as references.
-            Body::Bytes(bytes) => tail.push(&[bytes], (capacity - held - 1) as u32),
-            Body::Stored(object) => tail.push_parcel(object),
-        }
-        .map_err(|_no_room| match body {
-            Body::Bytes(_) => Refused::NoRoomInline,
-            Body::Stored(_) => Refused::Full,
-        })?;
-        drop(tail);
-        self.ring.items().ring_after_release();
         Ok(())
     }
 
@@ -300,10 +279,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     ///
     /// [`GetError::Empty`] and others.
     pub fn try_get(&self) -> Result<T, GetError> {
-        self.get_until(Deadline::NOW).map_err(|error| match error {
-            GetError::TimedOut => GetError::Empty,
-            error => error,
-        })
+        self.get_until(Deadline::NOW).map_err(GetError::at_once)
     }
 
     /// As [`Queue::get`], for at most `timeout`.
@@ -325,80 +301,97 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     }
 
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
-        let mut waiting = Waiting::new(&self.getting, deadline);
-        let mut bytes = Vec::new();
-        loop {
-            // Read before the look: what was put before the close is seen after it.
-            let closed = self.is_closed();
-            if let Some(taken) = self.pop_now(&mut bytes, deadline)? {
-                self.ring.space().ring_after_release();
-                return unpack(taken, bytes);
-            }
-            if closed {
-                return Err(GetError::Closed);
-            }
-            waiting
-                .pause(self.ring.items(), || self.answers())
-                .map_err(|_| GetError::TimedOut)?;
+        let mut taken = None;
+        let mut keep = |item| taken = Some(item);
+        self.channel
+            .take(1, self.hands.as_ref(), deadline, &mut keep)?;
+        let item = taken.expect("one was taken").into_item();
+        if item.is_err() {
+            self.was_unreadable();
         }
+        item
     }
 
-    #[inline]
-    fn pop_now(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<Option<Taken>, GetError> {
-        let mut head = self.ring.head(deadline)?;
-        match head.parcel_with_files() {
-            Ok(None) => {}
-            Ok(Some(parcel)) => {
-                let at = head.position();
-                drop(head);
-                return self.pop_with_files(&parcel, at, deadline);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        match head.pop(bytes) {
-            Ok(frame) => Ok(frame.map(Taken::from)),
-            Err(error) => {
-                // What could not be read is gone, and has left room.
-                self.ring.space().ring();
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Takes the item at the head, which carries open files: first the files, which may find no room
-    /// in this process, then the item. Another may take it in between: then there is none for now.
+    /// An item that cannot be had will not be said to be done.
     #[cold]
-    fn pop_with_files(
-        &self,
-        parcel: &Object,
-        at: u64,
-        deadline: Deadline,
-    ) -> Result<Option<Taken>, GetError> {
-        let loaded = parcel::load(parcel);
-        if let Err(error) = &loaded
-            && error.is_too_many_files()
-        {
-            return Err(error.clone().into());
+    fn was_unreadable(&self) {
+        if let Some(hands) = &self.hands {
+            hands.put_down();
         }
-        let mut head = self.ring.head(deadline)?;
-        if head.position() != at {
-            drop(head);
-            return self.pop_now(&mut Vec::new(), deadline);
-        }
-        let popped = head.pop(&mut Vec::new());
-        drop(head);
-        let loaded = popped
-            .and(loaded)
-            .inspect_err(|_| self.ring.space().ring())?;
-        Ok(Some(Taken::Loaded(loaded)))
     }
 
-    /// How many puts would have an answer now.
-    fn places(&self) -> usize {
-        if self.is_closed() {
-            usize::MAX
-        } else {
-            self.capacity().saturating_sub(self.len())
+    /// Takes up to `most` items, waiting while there is none: as many as are there, under one lock.
+    ///
+    /// # Errors
+    ///
+    /// [`GetManyError`], with the items that were got beside the one that could not be.
+    ///
+    /// # If a process dies
+    ///
+    /// A consumer that is killed takes along what it has got in one call.
+    pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetManyError<T>> {
+        self.get_many_until(most, Deadline::NEVER)
+    }
+
+    /// Takes up to `most` of the items there are now.
+    ///
+    /// # Errors
+    ///
+    /// [`GetManyError`], of [`GetError::Empty`] and others.
+    pub fn try_get_many(&self, most: usize) -> Result<Vec<T>, GetManyError<T>> {
+        self.get_many_until(most, Deadline::NOW)
+            .map_err(GetManyError::at_once)
+    }
+
+    /// As [`Queue::get_many`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`GetManyError`].
+    pub fn get_many_timeout(
+        &self,
+        most: usize,
+        timeout: Duration,
+    ) -> Result<Vec<T>, GetManyError<T>> {
+        self.get_many_until(most, Deadline::after(timeout))
+    }
+
+    /// As [`Queue::get_many`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`GetManyError`].
+    pub fn get_many_deadline(
+        &self,
+        most: usize,
+        deadline: Instant,
+    ) -> Result<Vec<T>, GetManyError<T>> {
+        self.get_many_until(most, Deadline::at(deadline))
+    }
+
+    fn get_many_until(&self, most: usize, deadline: Deadline) -> Result<Vec<T>, GetManyError<T>> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let mut taken = Vec::new();
+        let mut keep = |item| taken.push(item);
+        let answer = self
+            .channel
+            .take(most, self.hands.as_ref(), deadline, &mut keep);
+        let mut error = answer.err();
+        let mut got = Vec::with_capacity(taken.len());
+        for item in taken {
+            match item.into_item() {
+                Ok(item) => got.push(item),
+                Err(unreadable) => {
+                    self.was_unreadable();
+                    error.get_or_insert(unreadable);
+                }
+            }
+        }
+        match error {
+            None => Ok(got),
+            Some(error) => Err(GetManyError::new(got, error)),
         }
     }
 
@@ -406,83 +399,6 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { queue: self }
     }
-}
-
-enum Body<'a> {
-    Bytes(&'a [u8]),
-    Stored(&'a Object),
-}
-
-/// Why a push did not happen, before the item is put beside it.
-enum Refused {
-    Full,
-    /// The ring has no room for the bytes, but has for a reference.
-    NoRoomInline,
-    TimedOut,
-    Closed,
-    NoSpace(CreateError),
-    TooMany,
-}
-
-impl Refused {
-    fn with<T>(self, item: T) -> PutError<T> {
-        match self {
-            Refused::Full | Refused::NoRoomInline => PutError::Full(item),
-            Refused::TimedOut => PutError::TimedOut(item),
-            Refused::Closed => PutError::Closed(item),
-            Refused::NoSpace(error) => PutError::NoSpace(item, error),
-            Refused::TooMany => PutError::TooMany(item),
-        }
-    }
-}
-
-impl From<LockError> for Refused {
-    fn from(error: LockError) -> Refused {
-        match error {
-            LockError::Refused(_) => Refused::TooMany,
-            LockError::TimedOut | LockError::OwnerDied | LockError::Deadlock => Refused::TimedOut,
-        }
-    }
-}
-
-impl From<Late> for Refused {
-    fn from(_: Late) -> Refused {
-        Refused::TimedOut
-    }
-}
-
-fn store(parcel: &Parcel) -> Result<Packed, Refused> {
-    parcel::store(parcel)
-        .map(Packed::Stored)
-        .map_err(Refused::NoSpace)
-}
-
-/// An item on its way out.
-enum Taken {
-    Bytes,
-    Stored(Object),
-    Loaded(Parcel),
-}
-
-impl From<Frame> for Taken {
-    fn from(frame: Frame) -> Taken {
-        match frame {
-            Frame::Bytes => Taken::Bytes,
-            Frame::Parcel(stored) => Taken::Stored(stored),
-        }
-    }
-}
-
-fn unpack<T: DeserializeOwned + 'static>(taken: Taken, bytes: Vec<u8>) -> Result<T, GetError> {
-    let decoded = match taken {
-        Taken::Bytes => match codec::from_raw_bytes(bytes) {
-            Ok(item) => Ok(item),
-            Err(bytes) => codec::decode(&bytes, &[]),
-        },
-        Taken::Stored(stored) => parcel::with_bytes(&stored, codec::decode)?,
-        Taken::Loaded(parcel) => codec::decode_once(&parcel.bytes, parcel.attachments),
-    };
-    decoded.map_err(GetError::Decode)
 }
 
 impl<T: Serialize + DeserializeOwned + 'static> Iterator for Iter<'_, T> {
@@ -507,44 +423,44 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> IntoIterator for &'a Queue<T
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Queue<T> {
-        Queue::of(self.ring.clone())
+        Queue::of(self.channel.clone(), self.hands.clone())
     }
 }
 
 /// Ready while it holds an item, and once it is closed.
 impl<T> Waitable for Queue<T> {
     fn is_ready(&self) -> bool {
-        self.answers() > 0
+        self.channel.answers() > 0
     }
 
     fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
-        sources.bell(self.ring.items());
+        sources.bell(self.channel.ring().items());
     }
 }
 
 impl<T> fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("len", &self.len())
-            .field("capacity", &self.capacity())
-            .field("closed", &self.is_closed())
-            .finish()
+        self.channel.fmt(f)
     }
 }
 
 // No bounds on `T`, so that a struct with a `Queue<T>` field can derive its own.
 impl<T> Serialize for Queue<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.ring.object().serialize(serializer)
+        let hands = self.hands.as_ref().map(Hands::object);
+        (self.channel.ring().object(), hands).serialize(serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Queue<T>, D::Error> {
-        let object = Object::deserialize(deserializer)?.expect_tag(TAG, "a queue");
-        let ring = object
-            .and_then(Ring::open)
-            .map_err(serde::de::Error::custom)?;
-        Ok(Queue::of(ring))
+        let (object, hands) = <(Object, Option<Object>)>::deserialize(deserializer)?;
+        let channel = Channel::open(object).map_err(D::Error::custom)?;
+        let hands = hands.map(Hands::open).transpose();
+        let hands = hands.map_err(D::Error::custom)?;
+        if channel.is_joinable() != hands.is_some() {
+            return Err(D::Error::custom("a joinable queue and its count are apart"));
+        }
+        Ok(Queue::of(channel, hands))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_queue::{GetError, Queue};
+use multiproc_queue::{GetError, JoinableQueue, Queue};
 use multiproc_shm::testing::{self, Chance, Forked, alone, kills};
 use multiproc_shm::{Kind, Object};
 use multiproc_sync::Lock;
@@ -199,5 +199,38 @@ fn a_waiter_hears_of_an_item_whose_producer_died_before_ringing() {
             assert_eq!(waiter.join().expect("no panic"), Ok(round as u64));
         }
         assert_eq!(queue.try_get(), Err(GetError::Empty));
+    });
+}
+
+#[test]
+fn the_items_of_a_dead_consumer_are_told_of_once_and_waited_for_by_nobody() {
+    alone(|| {
+        let queue = JoinableQueue::<u32>::bounded(8).expect("a queue");
+        for round in 1..20 {
+            queue.put_many(0..3).expect("room");
+            let theirs = queue.clone();
+            let (got, get) = (Queue::bounded(1).expect("a queue"), round % 3 + 1);
+            let told = got.clone();
+            let child = testing::fork(move || {
+                theirs.get_many(get).expect("items");
+                told.put(()).expect("room");
+                std::thread::sleep(LIMIT);
+            });
+            got.get().expect("it has them");
+            let waiter = queue.clone();
+            let waiter = std::thread::spawn(move || waiter.join_timeout(LIMIT));
+            for _ in get..3 {
+                queue.get().expect("an item");
+                queue.task_done().expect("in hand");
+            }
+            child.kill();
+            let error = waiter.join().expect("no panic").expect_err("some are lost");
+            assert!(
+                error.is_lost() && error.to_string().starts_with(&get.to_string()),
+                "{error}"
+            );
+            assert!(queue.join().expect_err("each handle is told").is_lost());
+            assert!(queue.join().is_ok());
+        }
     });
 }

@@ -74,7 +74,17 @@ impl Bell {
         // SYNC POINT bell
         fence(Ordering::SeqCst);
         if self.0.load(Ordering::Relaxed) & WAITING != 0 {
-            self.ring_one();
+            self.ring_some(1);
+        }
+    }
+
+    /// As [`Bell::ring`], for `changes` that are each for one taker.
+    #[inline]
+    pub fn ring_many(&self, changes: usize) {
+        // SYNC POINT bell
+        fence(Ordering::SeqCst);
+        if changes > 0 && self.0.load(Ordering::Relaxed) & WAITING != 0 {
+            self.ring_some(u32::try_from(changes).unwrap_or(u32::MAX));
         }
     }
 
@@ -87,7 +97,7 @@ impl Bell {
         if cfg!(target_arch = "x86_64") {
             compiler_fence(Ordering::SeqCst);
             if self.0.load(Ordering::Relaxed) & WAITING != 0 {
-                self.ring_one();
+                self.ring_some(1);
             }
         } else {
             self.ring();
@@ -95,7 +105,7 @@ impl Bell {
     }
 
     #[cold]
-    fn ring_one(&self) {
+    fn ring_some(&self, most: u32) {
         let before = self.0.fetch_add(STEP, Ordering::SeqCst);
         if before & WATCHED != 0 {
             // Cleared first: who sets it from now on is awake, and looks.
@@ -103,7 +113,7 @@ impl Bell {
             futex::wake_all(&self.0);
             return;
         }
-        if futex::wake(&self.0, 1) > 0 {
+        if futex::wake(&self.0, most) > 0 {
             return;
         }
         let rung = before.wrapping_add(STEP);

@@ -9,10 +9,13 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use multiproc_sys::liveness;
+
 use crate::alloc::{self, Usage};
 use crate::arena::{self, Arena};
 use crate::error::{CreateError, OpenError};
 use crate::files;
+use crate::layout;
 use crate::member::{self, Phase};
 use crate::object::{self, Handle, Object};
 use crate::sweep;
@@ -73,6 +76,18 @@ pub fn pid_of(id: MemberId) -> Option<u32> {
     pid.filter(|_| slot.now(id.index()).0 == id)
 }
 
+/// The live member one of whose threads has this number.
+pub fn member_of_thread(tid: u32) -> Option<MemberId> {
+    let arena = arena::existing()?;
+    let live = (0..member::used(arena)).filter_map(|index| {
+        let (id, phase) = member::slot(arena, index).now(index);
+        (phase == Phase::Live).then_some(id)
+    });
+    let mut live = live.filter_map(|id| Some((id, pid_of(id)?)));
+    live.find(|&(_, pid)| liveness::has_thread(pid, tid))
+        .map(|(id, _)| id)
+}
+
 /// Whether a member still runs. One that was never heard of does not.
 ///
 /// Two loads: its slot, and the life word that the kernel marks at its death.
@@ -89,6 +104,11 @@ pub fn is_alive(id: MemberId) -> bool {
 /// What the heap holds now; `None` where there is no arena.
 pub fn usage() -> Option<Usage> {
     arena::existing().map(alloc::usage)
+}
+
+/// The most bytes that all objects together can have; `None` where there is no arena.
+pub fn room() -> Option<u64> {
+    arena::existing().map(|arena| arena.len() - layout::heap_at(arena.len()))
 }
 
 /// A place reserved for a child that does not run yet.

@@ -65,7 +65,7 @@ pub use lock::{LockError, RawGuard, RawLock, Taken, spin_limit};
 pub use member::MemberId;
 pub use object::{Handle, Kind, Object};
 pub use parcel::Outbox;
-pub use ring::{Frame, HeadGuard, PushError, Ring, TailGuard};
+pub use ring::{Found, Frame, HeadGuard, PushError, Ring, TailGuard};
 pub use segment::{SharedMemory, SharedMemoryManager};
 pub use sleep::Sleeper;
 pub use waitable::{Sources, Waitable};

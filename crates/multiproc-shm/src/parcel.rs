@@ -67,20 +67,31 @@ pub fn store(parcel: &Parcel) -> Result<Object, CreateError> {
     let mut objects = objects.collect::<Result<Vec<_>, _>>()?;
     let tag = bundle.as_ref().map_or(TAG, |_| TAG_WITH_FILES);
     objects.extend(bundle);
-    let stored = lay_out(tag, objects.len(), parcel.bytes.len())?;
-    // SAFETY: `lay_out` made the payload long enough for the handles and these bytes; the object is
-    // new, so nobody else reads it yet; source and target do not overlap.
-    unsafe {
-        let target = stored.payload().add(STORED + objects.len() * HANDLE);
-        target.copy_from_nonoverlapping(
-            std::ptr::NonNull::from(&parcel.bytes[..]).cast(),
-            parcel.bytes.len(),
-        );
-    }
-    stored.become_kind(Kind::Parcel);
+    let stored = fill(tag, objects.len(), &parcel.bytes)?;
     for object in &objects {
         append(&stored, object)?;
     }
+    Ok(stored)
+}
+
+/// Stores a parcel of these bytes and no attachments, with one copy.
+///
+/// # Errors
+///
+/// [`CreateError::NoSpace`] with nothing left behind.
+pub fn store_bytes(bytes: &[u8]) -> Result<Object, CreateError> {
+    fill(TAG, 0, bytes)
+}
+
+fn fill(tag: u32, room: usize, bytes: &[u8]) -> Result<Object, CreateError> {
+    let stored = lay_out(tag, room, bytes.len())?;
+    // SAFETY: `lay_out` made the payload long enough for the handles and these bytes; the object is
+    // new, so nobody else reads it yet; source and target do not overlap.
+    unsafe {
+        let target = stored.payload().add(STORED + room * HANDLE);
+        target.copy_from_nonoverlapping(std::ptr::NonNull::from(bytes).cast(), bytes.len());
+    }
+    stored.become_kind(Kind::Parcel);
     Ok(stored)
 }
 

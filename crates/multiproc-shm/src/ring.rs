@@ -27,22 +27,21 @@
 //! | holding either lock | the lock says so; cursors and `seen` are true all the same, so nothing needs repair |
 
 mod dying;
+mod head;
+mod tail;
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use multiproc_sys::clock::Deadline;
-
-use crate::alloc;
 use crate::bell::Bell;
 use crate::error::{CreateError, OpenError};
-use crate::lock::{LockError, RawGuard, RawLock, Taken};
-use crate::object::{self, Handle, Kind, Object};
-use crate::parcel;
+use crate::lock::RawLock;
+use crate::object::{Handle, Kind, Object};
 
 pub(crate) use dying::{owned, take_back};
+pub use head::{Found, Frame, HeadGuard};
+pub use tail::{PushError, TailGuard};
 
 /// What cursors count in.
 const UNIT: usize = 16;
@@ -84,7 +83,7 @@ const ALIGN: usize = align_of::<Control>();
 const _: () = assert!(size_of::<Side>() == 64 && CONTROL == 320);
 
 /// A position: units and frames since the ring was made, both wrapping.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
     units: u32,
     frames: u32,
@@ -124,24 +123,6 @@ pub struct Ring {
 unsafe impl Send for Ring {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Ring {}
-
-/// Why a frame was not pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushError {
-    /// There is no room for it now.
-    Full,
-    /// There will never be room for it: it is longer than [`Ring::longest_frame`].
-    TooLong,
-}
-
-/// What was taken out of a ring.
-#[derive(Debug)]
-pub enum Frame {
-    /// Bytes; they are in the buffer that was given.
-    Bytes,
-    /// A stored parcel.
-    Parcel(Object),
-}
 
 impl Ring {
     /// A new ring of at least `bytes` bytes.
@@ -236,6 +217,12 @@ impl Ring {
         self.capacity as usize / 2 * UNIT - FRAME_HEADER
     }
 
+    /// How many bytes of frames it has room for, their headers included.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.capacity as usize * UNIT
+    }
+
     /// Rung after a push, by whoever wants the takers to know.
     #[inline]
     pub fn items(&self) -> &Bell {
@@ -254,30 +241,19 @@ impl Ring {
         &self.control().state
     }
 
-    /// Becomes the one that pushes.
-    ///
-    /// # Errors
-    ///
-    /// [`LockError`].
+    /// Where the next frame will be taken and where it will be put, as [`HeadGuard::position`] and
+    /// [`TailGuard::position`] say; others may change that at any time.
     #[inline]
-    pub fn tail(&self, deadline: Deadline) -> Result<TailGuard<'_>, LockError> {
-        let guard = self.control().tail.lock.lock(deadline)?;
-        Ok(TailGuard { ring: self, guard })
+    pub fn positions(&self) -> (u64, u64) {
+        let control = self.control();
+        let head = control.head.cursor.load(Ordering::Acquire);
+        (head, control.tail.cursor.load(Ordering::Acquire))
     }
 
-    /// Becomes the one that pops.
-    ///
-    /// # Errors
-    ///
-    /// [`LockError`].
-    #[inline]
-    pub fn head(&self, deadline: Deadline) -> Result<HeadGuard<'_>, LockError> {
-        let guard = self.control().head.lock.lock(deadline)?;
-        Ok(HeadGuard {
-            ring: self,
-            guard,
-            _here: PhantomData,
-        })
+    /// The threads that hold the lock of the head and that of the tail now, 0 for none.
+    pub fn holders(&self) -> [u32; 2] {
+        let control = self.control();
+        [&control.head.lock, &control.tail.lock].map(RawLock::holder)
     }
 
     /// The first byte of the unit at `position`.
@@ -345,302 +321,6 @@ fn control_at(payload: NonNull<u8>) -> NonNull<Control> {
 fn units_of(body: usize) -> u32 {
     // Never less than a reference: the place that a popped frame opens may be needed for one.
     ((FRAME_HEADER + body).div_ceil(UNIT) as u32).max(REFERENCE_UNITS)
-}
-
-/// The right to push, until dropped.
-#[derive(Debug)]
-pub struct TailGuard<'a> {
-    ring: &'a Ring,
-    guard: RawGuard<'a>,
-}
-
-impl TailGuard<'_> {
-    /// Whether the pusher before died. Nothing needs repair here; the layer above may know more.
-    #[inline]
-    pub fn taken(&self) -> Taken {
-        self.guard.taken()
-    }
-
-    /// Where the next frame goes; compare with [`HeadGuard::position`].
-    #[inline]
-    pub fn position(&self) -> u64 {
-        self.ring.control().tail.cursor.load(Ordering::Relaxed)
-    }
-
-    /// How many frames the ring holds if that may be `limit` or more, else some number below it: looks
-    /// at the other side's cursor only where what it last saw does not settle the question.
-    #[inline]
-    pub fn len_up_to(&self, limit: usize) -> usize {
-        let side = &self.ring.control().tail;
-        let tail = Cursor::unpack(side.cursor.load(Ordering::Relaxed));
-        let held = |head: u64| tail.frames.wrapping_sub(Cursor::unpack(head).frames) as usize;
-        let held_then = held(side.seen.load(Ordering::Relaxed));
-        if held_then < limit {
-            return held_then;
-        }
-        // SYNC POINT ring space
-        let head = self.ring.control().head.cursor.load(Ordering::Acquire);
-        side.seen.store(head, Ordering::Relaxed);
-        held(head)
-    }
-
-    /// Pushes the bytes of `parts` as one frame, if `spare` references would still fit after it.
-    ///
-    /// # Errors
-    ///
-    /// [`PushError`]; nothing has changed then.
-    #[inline]
-    pub fn push(&mut self, parts: &[&[u8]], spare: u32) -> Result<(), PushError> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        if len > self.ring.longest_frame() {
-            return Err(PushError::TooLong);
-        }
-        // A reference may meet a unit too few before the end, once.
-        let spare = if spare == 0 {
-            0
-        } else {
-            spare * REFERENCE_UNITS + 1
-        };
-        let (at, next) = self.place(units_of(len), spare).ok_or(PushError::Full)?;
-        self.ring.expect_writes(next.units);
-        self.ring.write_header(at, len as u32, BYTES);
-        let mut target = self.ring.unit(at);
-        // SAFETY: `place` found that many contiguous free units, and the tail lock keeps other
-        // pushers away; takers do not look beyond the tail cursor. Parts are private memory.
-        unsafe {
-            target = target.add(FRAME_HEADER);
-            for part in parts {
-                target.copy_from_nonoverlapping(NonNull::from(*part).cast(), part.len());
-                target = target.add(part.len());
-            }
-        }
-        // SYNC POINT ring: the taker that sees this cursor sees the frame.
-        self.ring
-            .control()
-            .tail
-            .cursor
-            .store(next.pack(), Ordering::Release);
-        Ok(())
-    }
-
-    /// Pushes a reference to a stored parcel.
-    ///
-    /// # Errors
-    ///
-    /// [`PushError::Full`]; or the arena lock's refusal, as [`PushError::Full`] cannot say more.
-    #[inline]
-    pub fn push_parcel(&mut self, parcel: &Object) -> Result<(), PushError> {
-        let (at, next) = self.place(REFERENCE_UNITS, 0).ok_or(PushError::Full)?;
-        let words = parcel.handle().to_words();
-        self.ring
-            .write_header(at, size_of_val(&words) as u32, REFERENCE);
-        // SAFETY: as in `push`; 24 bytes follow the header in two units, 8-aligned.
-        unsafe {
-            self.ring
-                .unit(at)
-                .add(FRAME_HEADER)
-                .cast::<[u64; 3]>()
-                .write(words)
-        };
-        let arena = self.ring.object.arena();
-        let locked = arena.lock_for_create().map_err(|_| PushError::Full)?;
-        let mut change = locked.begin();
-        alloc::count_up(&mut change, parcel.offset());
-        change.set(locked.offset(&self.ring.control().tail.cursor), next.pack());
-        change.commit();
-        Ok(())
-    }
-
-    /// Room for a frame of `units`, with `spare` units left: where it goes, and the cursor after it.
-    /// Writes the skip frame where one is needed.
-    #[inline]
-    fn place(&self, units: u32, spare: u32) -> Option<(u32, Cursor)> {
-        let ring = self.ring;
-        let side = &ring.control().tail;
-        let tail = Cursor::unpack(side.cursor.load(Ordering::Relaxed));
-        let until_end = ring.until_end(tail.units);
-        let skip = if units > until_end { until_end } else { 0 };
-        let needed = skip + units + spare;
-        let fits = |head: u64| {
-            let taken = tail.units.wrapping_sub(Cursor::unpack(head).units);
-            taken <= ring.capacity && needed <= ring.capacity - taken
-        };
-        if !fits(side.seen.load(Ordering::Relaxed)) {
-            // SYNC POINT ring space: what the taker read is read before we write over it.
-            let head = ring.control().head.cursor.load(Ordering::Acquire);
-            side.seen.store(head, Ordering::Relaxed);
-            if !fits(head) {
-                return None;
-            }
-        }
-        if skip > 0 {
-            ring.write_header(tail.units, 0, SKIP);
-        }
-        Some((tail.units.wrapping_add(skip), tail.after(skip + units, 1)))
-    }
-}
-
-/// The right to pop, until dropped.
-#[derive(Debug)]
-pub struct HeadGuard<'a> {
-    ring: &'a Ring,
-    guard: RawGuard<'a>,
-    _here: PhantomData<*const ()>,
-}
-
-impl HeadGuard<'_> {
-    /// Whether the taker before died. Nothing needs repair here; the layer above may know more.
-    #[inline]
-    pub fn taken(&self) -> Taken {
-        self.guard.taken()
-    }
-
-    /// The position of the next frame: what [`TailGuard::position`] was before it was pushed.
-    #[inline]
-    pub fn position(&self) -> u64 {
-        self.ring.control().head.cursor.load(Ordering::Relaxed)
-    }
-
-    /// Whether there is nothing to pop.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        let side = &self.ring.control().head;
-        let head = side.cursor.load(Ordering::Relaxed);
-        if side.seen.load(Ordering::Relaxed) != head {
-            return false;
-        }
-        // SYNC POINT ring
-        let tail = self.ring.control().tail.cursor.load(Ordering::Acquire);
-        side.seen.store(tail, Ordering::Relaxed);
-        tail == head
-    }
-
-    /// The next frame's parcel, if it is one that carries open files; the frame stays. To be loaded
-    /// before it is taken, without this lock: the files are asked of another process, and may find no
-    /// room in this one. Then, if [`HeadGuard::position`] is as it was, it is taken by
-    /// [`HeadGuard::pop`].
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`] if the parcel cannot be reached; the frame stays.
-    #[inline]
-    pub fn parcel_with_files(&mut self) -> Result<Option<Object>, OpenError> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let found = read_frame(self.ring, Cursor::unpack(self.position()));
-        let reference = found.filter(|found| found.kind == REFERENCE);
-        let handle = reference.map(|found| read_reference(found.body));
-        match handle.filter(|&handle| parcel::carries_files(handle)) {
-            Some(handle) => match object::open(self.ring.object.arena(), handle) {
-                // The pop will say so, and go on.
-                Err(OpenError::NotFound) => Ok(None),
-                opened => opened.map(Some),
-            },
-            None => Ok(None),
-        }
-    }
-
-    /// Takes the next frame, if there is one; bytes are appended to `buffer`.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError::Corrupt`] if the frame cannot be true, [`OpenError`] if its parcel cannot be
-    /// reached; either way the frame is gone and the ring goes on.
-    #[inline]
-    pub fn pop(&mut self, buffer: &mut Vec<u8>) -> Result<Option<Frame>, OpenError> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let head = Cursor::unpack(self.position());
-        let found = match read_frame(self.ring, head) {
-            Some(found) => found,
-            None => return Err(self.give_up("a frame is longer than its ring")),
-        };
-        let body = found.body;
-        if found.kind == BYTES {
-            // SAFETY: `read_frame` has checked that the body lies in the ring and before the tail;
-            // pushers do not write there until the head cursor moves.
-            let bytes = unsafe { std::slice::from_raw_parts(body.as_ptr(), found.len) };
-            if buffer.capacity() == 0 {
-                *buffer = bytes.to_vec();
-            } else {
-                buffer.extend_from_slice(bytes);
-            }
-            // SYNC POINT ring space
-            self.ring
-                .control()
-                .head
-                .cursor
-                .store(found.next.pack(), Ordering::Release);
-            return Ok(Some(Frame::Bytes));
-        }
-        self.pop_parcel(read_reference(body), found.next).map(Some)
-    }
-
-    fn pop_parcel(&mut self, handle: Handle, next: Cursor) -> Result<Frame, OpenError> {
-        let arena = self.ring.object.arena();
-        let cursor = &self.ring.control().head.cursor;
-        let at = arena.offset_of(cursor).expect("a ring lies in the arena");
-        let taken = object::receive(arena, handle, |change| change.set(at, next.pack()));
-        match taken {
-            Ok(object) => Ok(Frame::Parcel(object)),
-            Err(OpenError::NotFound) => {
-                cursor.store(next.pack(), Ordering::Release);
-                Err(OpenError::Corrupt("a frame refers to nothing"))
-            }
-            // No memory for a ledger block, say: the frame stays for a later try.
-            Err(other) => Err(other),
-        }
-    }
-
-    /// Skips all there is: what follows a false length cannot be found.
-    fn give_up(&mut self, why: &'static str) -> OpenError {
-        let control = self.ring.control();
-        let tail = control.tail.cursor.load(Ordering::Acquire);
-        control.head.seen.store(tail, Ordering::Relaxed);
-        control.head.cursor.store(tail, Ordering::Release);
-        OpenError::Corrupt(why)
-    }
-}
-
-struct Found {
-    kind: u32,
-    len: usize,
-    body: NonNull<u8>,
-    next: Cursor,
-}
-
-/// The frame at `head`, which is not the tail as this side has last seen it. `None` if what is there cannot be one.
-#[inline]
-fn read_frame(ring: &Ring, head: Cursor) -> Option<Found> {
-    // What this side last saw of the tail is enough, and the tail's own cache line is the pusher's.
-    let tail = Cursor::unpack(ring.control().head.seen.load(Ordering::Relaxed));
-    let mut at = head.units;
-    let mut skip = 0;
-    let mut header = read_header(ring, at);
-    if header[1] == SKIP {
-        skip = ring.until_end(at);
-        at = at.wrapping_add(skip);
-        header = read_header(ring, at);
-    }
-    // Read once, into locals: another process may write there.
-    let [len, kind] = header;
-    let units = units_of(len as usize);
-    let filled = tail.units.wrapping_sub(head.units);
-    let true_frame = (kind == BYTES || kind == REFERENCE && len as usize == size_of::<[u64; 3]>())
-        && len as usize <= ring.longest_frame()
-        && units <= ring.until_end(at)
-        && filled <= ring.capacity
-        && skip + units <= filled;
-    // SAFETY: the header's unit is in the ring, and the body starts 8 bytes into its 16.
-    let body = unsafe { ring.unit(at).add(FRAME_HEADER) };
-    true_frame.then_some(Found {
-        kind,
-        len: len as usize,
-        body,
-        next: head.after(skip + units, 1),
-    })
 }
 
 #[inline]

@@ -87,6 +87,8 @@ pub use multiproc_wire::Fd;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::Once;
 pub use plain::Plain;
+#[doc(hidden)]
+pub use raw::holders::Holders;
 pub use raw_value::{RawArray, RawValue};
 pub use rlock::{OwnedRLockGuard, RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};

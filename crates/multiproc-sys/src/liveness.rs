@@ -25,9 +25,22 @@ pub fn has_ended(pid: u32) -> bool {
     }
 }
 
+/// Whether `tid` is a thread of process `pid`. Without a mounted `/proc` only its first is known.
+pub fn has_thread(pid: u32, tid: u32) -> bool {
+    pid == tid || std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::has_ended;
+    use super::{has_ended, has_thread};
+
+    #[test]
+    fn a_thread_belongs_to_its_process() {
+        let own = std::process::id();
+        let here = std::thread::spawn(move || has_thread(own, crate::robust::tid()));
+        assert!(here.join().expect("no panic") && has_thread(own, own));
+        assert!(!has_thread(own, u32::MAX));
+    }
 
     #[test]
     fn a_running_process_has_not_ended_and_a_zombie_has() {

@@ -138,7 +138,10 @@ pub use multiproc_process::{
     Stdio, active_children, cpu_count, current_process, get_start_method, init, log_to_stderr,
     parent_process, set_forkserver_preload, set_start_method, signal_name, start_methods,
 };
-pub use multiproc_queue::{GetError, Iter, PutError, Queue};
+pub use multiproc_queue::{
+    FinishError, GetError, GetManyError, Iter, JoinableQueue, PutError, Queue, SimpleQueue,
+    TaskDoneError,
+};
 pub use multiproc_shm::{
     AccessError, CreateError, ListBuilder, ListError, ListItem, OpenError, ShareableList,
     SharedMemory, SharedMemoryManager,

@@ -33,8 +33,8 @@ const INDEX_AT: u32 = 20;
 const INDEX: u64 = 0xFFF;
 
 /// A table of rows, one every `stride` words.
-#[derive(Clone, Copy)]
-pub(crate) struct Holders<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Holders<'a> {
     words: &'a [AtomicU64],
     stride: usize,
 }
@@ -66,7 +66,7 @@ fn is_dead(row: u64) -> bool {
 impl<'a> Holders<'a> {
     /// The table in `words`. For a stride of 8, `words` begins a cache line.
     #[inline]
-    pub(crate) fn new(words: &'a [AtomicU64], stride: usize) -> Holders<'a> {
+    pub fn new(words: &'a [AtomicU64], stride: usize) -> Holders<'a> {
         Holders { words, stride }
     }
 
@@ -95,7 +95,7 @@ impl<'a> Holders<'a> {
     /// Counts one for `member`. False if there is no row for it.
     #[inline]
     #[must_use = "without a row, nothing was counted"]
-    pub(crate) fn enter(&self, member: MemberId) -> bool {
+    pub fn enter(&self, member: MemberId) -> bool {
         let mark = mark(member);
         let home = self.row(self.home(mark));
         let now = home.load(Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl<'a> Holders<'a> {
 
     /// Gives one back for `member`. False if it holds none.
     #[inline]
-    pub(crate) fn leave(&self, member: MemberId) -> bool {
+    pub fn leave(&self, member: MemberId) -> bool {
         let mark = mark(member);
         let home = self.row(self.home(mark));
         let now = home.load(Ordering::Relaxed);
@@ -146,24 +146,24 @@ impl<'a> Holders<'a> {
     }
 
     /// Gives one back, whoever holds it. False if nobody holds any.
-    pub(crate) fn leave_any(&self) -> bool {
+    pub fn leave_any(&self) -> bool {
         self.rows().any(|row| lower(row, |_| true, 1) > 0)
     }
 
     /// Gives back all that dead members hold, and says how many it was.
-    pub(crate) fn take_back(&self) -> u64 {
+    pub fn take_back(&self) -> u64 {
         self.rows().map(|row| lower(row, is_dead, COUNT)).sum()
     }
 
     /// How many are held, the dead's included.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.rows()
             .map(|row| count(row.load(Ordering::SeqCst)))
             .sum()
     }
 
     /// Whether a dead member holds some.
-    pub(crate) fn has_dead(&self) -> bool {
+    pub fn has_dead(&self) -> bool {
         self.rows()
             .map(|row| row.load(Ordering::Relaxed))
             .any(|row| count(row) > 0 && is_dead(row))

@@ -1,0 +1,269 @@
+//! A queue without a bound: rings in a row.
+//!
+//! The *chunks* are rings of items; the *spine* is a ring of references to them, in order. Items are put
+//! into the last chunk and taken from the first. Where the last is full, another is put behind it;
+//! where the first is empty and not the last, it goes, and its memory with it. So the last chunk is
+//! never taken out of the spine.
+//!
+//! | what | changes under | seen by |
+//! |---|---|---|
+//! | which chunk is the last: the spine's tail | the tail lock of the chunk that was the last, and the spine's | its cursor, which whoever holds a chunk's tail lock compares with the one he knew |
+//! | which is the first: the spine's head | the head lock of the chunk that was the first, and the spine's | likewise |
+//! | a chunk's `state`: how many items the queue had ever got before it | its maker, before it is in the spine | whoever counts |
+//!
+//! Order of locks: a chunk's, then the spine's of the same side.
+//!
+//! # Killed here: survivors see
+//!
+//! | step | survivors see |
+//! |---|---|
+//! | chunk made, not in the spine | an object of the dead: swept |
+//! | in the spine, nothing put into it | an empty last chunk |
+//! | first chunk found empty, still in the spine | the same, and the next taker finds it so |
+//! | first chunk taken out | the next one is the first; the old one goes with the dead one's references |
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use multiproc_shm::{CreateError, Frame, HeadGuard, OpenError, Ring, TailGuard};
+use multiproc_sys::clock::Deadline;
+use parking_lot::Mutex;
+
+use crate::channel::{Look, is_closed, push_into_chunk};
+use crate::error::GetError;
+use crate::item::{Body, Refused};
+
+/// `b"quch"`
+const CHUNK_TAG: u32 = u32::from_le_bytes(*b"quch");
+
+/// Bytes of the first chunk, and of the largest.
+const LEAST: usize = 16 * 1024;
+const MOST: usize = 32 << 20;
+
+/// So many chunks of one size, then one of twice the size: the last one, which stays, is a small part
+/// of what the queue has held.
+const OF_ONE_SIZE: u32 = 4;
+
+/// Chunks at once. Of the largest, they hold 16 GiB of small items.
+const CHUNKS: usize = 512;
+
+/// Longer items get shared memory of their own: a frame may have half of the smallest chunk.
+pub(crate) const INLINE_MAX: usize = LEAST / 2 - 64;
+
+/// What an item needs in the spine.
+const REFERENCE: usize = 32;
+
+#[derive(Clone)]
+pub(crate) struct Chain {
+    spine: Ring,
+    /// What this process has last seen. Private to it, and only a short cut.
+    known: Arc<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    first: Mutex<Option<Place>>,
+    last: Mutex<Option<Place>>,
+}
+
+/// A chunk, and where the spine's cursor stands while it is the first or the last.
+#[derive(Clone)]
+struct Place {
+    at: u64,
+    chunk: Ring,
+}
+
+/// Frames of a packed cursor.
+fn frames(cursor: u64) -> u32 {
+    cursor as u32
+}
+
+impl Chain {
+    pub(crate) fn create(tag: u32) -> Result<Chain, CreateError> {
+        let spine = Ring::create(tag, CHUNKS * REFERENCE)?;
+        let chunk = Ring::create(CHUNK_TAG, LEAST)?;
+        let full = |error: &dyn std::fmt::Display| CreateError::Limit(error.to_string());
+        let mut tail = spine.tail(Deadline::NEVER).map_err(|error| full(&error))?;
+        tail.push_parcel(chunk.object())
+            .map_err(|_| full(&"the arena's lock is refused to this thread"))?;
+        drop(tail);
+        Ok(Chain::open(spine))
+    }
+
+    pub(crate) fn open(spine: Ring) -> Chain {
+        Chain {
+            spine,
+            known: Arc::default(),
+        }
+    }
+
+    pub(crate) fn spine(&self) -> &Ring {
+        &self.spine
+    }
+
+    /// The first chunk, as the spine has it.
+    fn first(&self, deadline: Deadline) -> Result<Place, GetError> {
+        let known = self.known.first.lock().clone();
+        if let Some(place) = known
+            && place.at == self.spine.positions().0
+        {
+            return Ok(place);
+        }
+        let mut head = self.spine.head(deadline)?;
+        let chunk = head.first_reference()?.ok_or(WITHOUT)?;
+        let place = Place {
+            at: head.position(),
+            chunk: Ring::open(chunk)?,
+        };
+        drop(head);
+        *self.known.first.lock() = Some(place.clone());
+        Ok(place)
+    }
+
+    /// The last chunk, as the spine has it.
+    fn last(&self, deadline: Deadline) -> Result<Place, Refused> {
+        let known = self.known.last.lock().clone();
+        if let Some(place) = known
+            && place.at == self.spine.positions().1
+        {
+            return Ok(place);
+        }
+        let tail = self.spine.tail(deadline)?;
+        let chunk = tail.last_reference().and_then(|chunk| chunk.ok_or(WITHOUT));
+        let chunk = chunk.and_then(Ring::open).map_err(corrupt)?;
+        let place = Place {
+            at: tail.position(),
+            chunk,
+        };
+        drop(tail);
+        *self.known.last.lock() = Some(place.clone());
+        Ok(place)
+    }
+
+    /// Pushes the first of `bodies`, and as many of the others as there is room for beside it.
+    pub(crate) fn push(&self, bodies: &[Body<'_>], deadline: Deadline) -> Result<usize, Refused> {
+        loop {
+            let place = self.last(deadline)?;
+            let mut tail = place.chunk.tail(deadline)?;
+            if self.spine.positions().1 != place.at {
+                continue;
+            }
+            if is_closed(&self.spine) {
+                return Err(Refused::Closed);
+            }
+            // A large one that has run empty is left to those who take, and a small one goes on.
+            let was_used = frames(tail.position()) > 0;
+            let is_rest = place.chunk.room() > LEAST && was_used && tail.len_up_to(1) == 0;
+            if !is_rest {
+                let pushed = push_into_chunk(&mut tail, bodies)?;
+                if pushed > 0 {
+                    return Ok(pushed);
+                }
+            }
+            self.append(&place.chunk, &tail, is_rest, deadline)?;
+        }
+    }
+
+    /// Puts another chunk behind the last, whose tail the caller holds.
+    #[cold]
+    fn append(
+        &self,
+        last: &Ring,
+        tail: &TailGuard<'_>,
+        is_rest: bool,
+        deadline: Deadline,
+    ) -> Result<(), Refused> {
+        let (first_at, last_at) = self.spine.positions();
+        let many = frames(last_at).wrapping_sub(frames(first_at)) >= OF_ONE_SIZE;
+        let room = match is_rest {
+            true => LEAST,
+            false if many && frames(last_at).is_multiple_of(OF_ONE_SIZE) => {
+                (2 * last.room()).min(MOST)
+            }
+            false => last.room(),
+        };
+        let chunk = Ring::create(CHUNK_TAG, room).map_err(Refused::NoSpace)?;
+        let before = last.state().load(Ordering::Relaxed);
+        let ever = before.wrapping_add(frames(tail.position()));
+        chunk.state().store(ever, Ordering::Release);
+        let mut spine = self.spine.tail(deadline)?;
+        spine.push_parcel(chunk.object()).map_err(|_| {
+            let text = format!("a queue holds {CHUNKS} chunks of small items and no more");
+            Refused::NoSpace(CreateError::NoSpace(text))
+        })?;
+        let at = spine.position();
+        drop(spine);
+        *self.known.last.lock() = Some(Place { at, chunk });
+        Ok(())
+    }
+
+    /// Runs `look` on the first chunk that has something, or on the last.
+    pub(crate) fn with_head(
+        &self,
+        deadline: Deadline,
+        look: &mut impl FnMut(&mut HeadGuard<'_>) -> Result<Look, GetError>,
+    ) -> Result<Look, GetError> {
+        loop {
+            let place = self.first(deadline)?;
+            let mut head = place.chunk.head(deadline)?;
+            if self.spine.positions().0 != place.at {
+                continue;
+            }
+            let looked = look(&mut head)?;
+            if !matches!(looked, Look::Took(0)) || !head.is_empty() {
+                return Ok(looked);
+            }
+            let (_, last_at) = self.spine.positions();
+            if frames(last_at).wrapping_sub(frames(place.at)) < 2 {
+                return Ok(looked);
+            }
+            // Whoever put the next chunk there had found this one full, or left it, and nobody puts
+            // anything into it any more. But something may have come since the look.
+            if head.is_empty() {
+                let taken = self.spine.head(deadline)?.pop(&mut Vec::new())?;
+                debug_assert!(matches!(taken, Some(Frame::Parcel(_))));
+            }
+        }
+    }
+
+    /// How many items there are: all there ever were, but for those that have gone.
+    pub(crate) fn len(&self) -> usize {
+        // The ends are taken without waiting: somebody who is stopped may hold the spine. Then what
+        // was known last must do.
+        let first = self.first(Deadline::NOW).ok();
+        let first = first.or_else(|| self.known.first.lock().clone());
+        let last = self.last(Deadline::NOW).ok();
+        let last = last.or_else(|| self.known.last.lock().clone());
+        let (Some(first), Some(last)) = (first, last) else {
+            return 0;
+        };
+        let ever = |chunk: &Ring, cursor| {
+            let before = chunk.state().load(Ordering::Acquire);
+            before.wrapping_add(frames(cursor))
+        };
+        let gone = ever(&first.chunk, first.chunk.positions().0);
+        let come = ever(&last.chunk, last.chunk.positions().1);
+        // What came and went between the two looks may make it less than nothing.
+        usize::try_from(come.wrapping_sub(gone).cast_signed()).unwrap_or(0)
+    }
+
+    /// The threads that hold the two ends now, 0 for none.
+    pub(crate) fn holders(&self) -> [u32; 2] {
+        let of = |known: &Mutex<Option<Place>>, end: usize| {
+            let chunk = known
+                .lock()
+                .as_ref()
+                .map(|place| place.chunk.holders()[end]);
+            chunk
+                .filter(|&tid| tid != 0)
+                .unwrap_or(self.spine.holders()[end])
+        };
+        [of(&self.known.first, 0), of(&self.known.last, 1)]
+    }
+}
+
+const WITHOUT: OpenError = OpenError::Corrupt("a queue without a chunk");
+
+fn corrupt(error: OpenError) -> Refused {
+    Refused::NoSpace(CreateError::Invalid(error.to_string()))
+}

@@ -1,0 +1,101 @@
+//! Items in hand: taken from a joinable queue, and not said to be done.
+//!
+//! Nothing counts the unfinished items: they are those in the queue, and those in hand. How many each
+//! member has in hand is its row in a table of `multiproc_sync::Holders`; it is counted *before* the
+//! item leaves the queue, so that an item is at every moment in one of the two, or in both.
+//!
+//! | word | meaning | who changes it |
+//! |---|---|---|
+//! | 0 | how many items were lost: in the hands of members that died | whoever takes a dead member's row back |
+//! | 1 | the bell of those who wait in `join`, in its lower half | see `multiproc_shm::Bell` |
+//! | 2.. | the table | see `multiproc_sync::Holders` |
+//!
+//! # Killed here: survivors see
+//!
+//! | step | survivors see |
+//! |---|---|
+//! | counted, the item still in the queue | the item; the count is the dead one's, and taken back |
+//! | item taken, not done | one lost item |
+//! | done, the bell not rung | whoever joins is woken by the death |
+//! | a dead one's row taken back, word 0 not raised | nobody hangs; what it lost is not told |
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use multiproc_shm::{Bell, CreateError, Kind, Object, OpenError, family};
+use multiproc_sync::Holders;
+
+/// `b"quha"`
+const TAG: u32 = u32::from_le_bytes(*b"quha");
+
+const LOST: usize = 0;
+/// In half words.
+const BELL: usize = 2;
+const TABLE: usize = 2;
+
+/// Members that can have items in hand at once; such that the object fills its 16 KiB.
+const ROWS: usize = 2040;
+
+#[derive(Clone)]
+pub(crate) struct Hands {
+    object: Object,
+}
+
+impl Hands {
+    pub(crate) fn create() -> Result<Hands, CreateError> {
+        let object = Object::create(Kind::Plain, TAG, (TABLE + ROWS) * 8, |_| {})?;
+        Ok(Hands { object })
+    }
+
+    pub(crate) fn open(object: Object) -> Result<Hands, OpenError> {
+        let object = object.expect_tag(TAG, "the hands of a joinable queue")?;
+        if object.kind() != Kind::Plain || object.words().len() < TABLE + ROWS {
+            return Err(OpenError::Corrupt("the hands of a queue are too short"));
+        }
+        Ok(Hands { object })
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    fn table(&self) -> Holders<'_> {
+        Holders::new(&self.object.words()[TABLE..TABLE + ROWS], 1)
+    }
+
+    fn lost_word(&self) -> &AtomicU64 {
+        &self.object.words()[LOST]
+    }
+
+    /// The bell of those who wait for the end of all items.
+    pub(crate) fn bell(&self) -> &Bell {
+        self.object.bell(BELL)
+    }
+
+    /// One more in the hands of this process. False if there is no row for it.
+    pub(crate) fn take_up(&self) -> bool {
+        family::me().is_some_and(|me| self.table().enter(me))
+    }
+
+    /// One less, in the hands of this process or, if it has none, of another. False if nobody has any.
+    pub(crate) fn put_down(&self) -> bool {
+        let own = family::me().is_some_and(|me| self.table().leave(me));
+        let done = own || self.table().leave_any();
+        self.bell().ring();
+        done
+    }
+
+    /// How many are in the hands of the living. What the dead had counts as lost from here on.
+    pub(crate) fn held(&self) -> u64 {
+        let lost = self.table().take_back();
+        if lost > 0 {
+            self.lost_word().fetch_add(lost, Ordering::Relaxed);
+            self.bell().ring_all();
+        }
+        self.table().total()
+    }
+
+    /// How many have ever been lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost_word().load(Ordering::Relaxed)
+    }
+}
