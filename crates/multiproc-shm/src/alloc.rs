@@ -19,6 +19,7 @@
 //! An object whose count becomes 0 is freed in the same transaction, or, if it may hold references,
 //! put on the dying list, from which anybody takes its references back one by one.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use multiproc_sys::clock::Deadline;
@@ -26,7 +27,7 @@ use multiproc_sys::clock::Deadline;
 use crate::arena::{Arena, Locked};
 use crate::error::CreateError;
 use crate::files;
-use crate::layout::{GRANULE, MIB, PAGE};
+use crate::layout::{GRANULE, MIB, PAGE, heap_at};
 use crate::ledger;
 use crate::log::Transaction;
 use crate::member::MemberId;
@@ -143,8 +144,26 @@ pub(crate) fn usage(arena: &'static Arena) -> Usage {
     let header = arena.header();
     Usage {
         used: header.used.load(Ordering::Acquire),
-        carved: header.next.load(Ordering::Acquire) - crate::layout::heap_at(arena.len()),
+        carved: carved(arena).end - carved(arena).start,
     }
+}
+
+/// Where objects may be: what has been carved of the heap, whatever the header says.
+pub(crate) fn carved(arena: &'static Arena) -> Range<u64> {
+    let heap = heap_at(arena.len());
+    let next = arena.header().next.load(Ordering::Acquire);
+    heap..next.clamp(heap, arena.len())
+}
+
+/// Whether a whole object of that size may begin at `offset`.
+fn has_room(arena: &'static Arena, offset: u64, size: u64) -> bool {
+    let carved = carved(arena);
+    offset.is_multiple_of(GRANULE)
+        && offset >= carved.start
+        && carved
+            .end
+            .checked_sub(size)
+            .is_some_and(|last| offset <= last)
 }
 
 /// The header of the object at `offset`, as it is now.
@@ -214,7 +233,11 @@ pub(crate) fn create(
     add(&mut change, &locked.header().used, head.size() as i64);
     if head.is_large() {
         let backed = arena.word(backed_of(offset)).load(Ordering::Relaxed);
-        add(&mut change, &locked.header().idle, -(backed as i64));
+        add(
+            &mut change,
+            &locked.header().idle,
+            (backed as i64).wrapping_neg(),
+        );
     }
     change.commit();
     drop(locked);
@@ -247,13 +270,22 @@ fn back(arena: &'static Arena, offset: u64, len: u64) -> Result<(), CreateError>
 /// The object that the next [`pop`] of this class takes, carving a chunk where none is free.
 fn next_of(locked: &Locked<'_>, class: usize) -> Result<u64, CreateError> {
     let header = locked.header();
+    let size = class_size(class);
     let free = header.free[class].load(Ordering::Relaxed);
     if free != 0 {
-        return Ok(free);
+        let fits = has_room(locked.arena(), free, size) && {
+            let head = head(locked.arena(), free);
+            class == LEDGER_CLASS || (head.status == FREE && head.class == class)
+        };
+        let damaged = CreateError::Corrupt("a list of free objects leads elsewhere");
+        return fits.then_some(free).ok_or(damaged);
     }
     let chunk = header.chunk[class].load(Ordering::Relaxed);
     if chunk < header.chunk_end[class].load(Ordering::Relaxed) {
-        return Ok(chunk);
+        let damaged = CreateError::Corrupt("a chunk of objects lies elsewhere");
+        return has_room(locked.arena(), chunk, size)
+            .then_some(chunk)
+            .ok_or(damaged);
     }
     refill(locked, class)
 }
@@ -278,6 +310,9 @@ fn refill(locked: &Locked<'_>, class: usize) -> Result<u64, CreateError> {
     let size = class_size(class);
     let at = header.next.load(Ordering::Relaxed);
     let len = size.max(CHUNK);
+    if at < heap_at(arena.len()) || !at.is_multiple_of(GRANULE) {
+        return Err(CreateError::Corrupt("the end of the heap lies elsewhere"));
+    }
     if at.checked_add(len).is_none_or(|end| end > arena.len()) {
         return Err(CreateError::NoSpace(format!(
             "the family arena of {} MiB is full; drop shared objects, or raise what limits it \
@@ -320,7 +355,8 @@ fn add(change: &mut Transaction<'_>, word: &std::sync::atomic::AtomicU64, by: i6
 
 /// One reference more, by the caller's transaction.
 pub(crate) fn count_up(change: &mut Transaction<'_>, offset: u64) {
-    change.update(offset + 8, |word| word + (1 << 32));
+    // A damaged count stays what it is.
+    change.update(offset + 8, |word| word.checked_add(1 << 32).unwrap_or(word));
 }
 
 /// One reference less, by the caller's transaction; the last one frees the object or puts it on
@@ -390,11 +426,15 @@ fn free_memory(arena: &'static Arena, offset: u64, head: &Head) -> u64 {
     let backed = word.load(Ordering::Relaxed);
     let unknown = backed & CHANGING != 0;
     let idle = arena.header().idle.load(Ordering::Relaxed);
-    if !unknown && (backed <= PAGE || idle + backed <= IDLE_MOST) {
+    if !unknown && (backed <= PAGE || idle.saturating_add(backed) <= IDLE_MOST) {
         return backed;
     }
     word.store(backed | CHANGING, Ordering::Relaxed);
-    let len = if unknown { head.size() } else { backed };
+    let len = if unknown {
+        head.size()
+    } else {
+        backed.min(head.size())
+    };
     // Refused, memory stays behind what counts as having none: the next use reserves it again.
     let _ = arena.punch(offset + PAGE, len - PAGE);
     PAGE
@@ -449,9 +489,15 @@ fn drain_step(locked: &Locked<'_>) {
     let mut change = locked.begin();
     let dying = locked.offset(&locked.header().dying);
     let offset = change.get(dying);
+    if !has_room(arena, offset, GRANULE) || head_in(&change, offset).status != DYING {
+        // Damaged: what hangs on this list is lost, and the list ends.
+        change.set(dying, 0);
+        return change.commit();
+    }
     let head = head_in(&change, offset);
     let payload = offset + head.before_payload();
-    let room = head.size() - head.before_payload();
+    let end = carved(arena).end.min(offset + head.size());
+    let room = end.saturating_sub(payload);
     let child = match Kind::from_bits(head.kind) {
         Kind::Plain | Kind::Locked => None,
         Kind::Parcel => parcel::take_back(arena, &mut change, payload, room),

@@ -22,6 +22,8 @@ pub enum CreateError {
     Invalid(String),
     /// The name is taken.
     Exists(String),
+    /// What it found in the family's shared memory cannot be true.
+    Corrupt(&'static str),
     /// A table or a limit of the operating system is full; the text names it.
     Limit(String),
     /// The operating system refused.
@@ -53,6 +55,11 @@ impl CreateError {
         matches!(self, CreateError::Invalid(_))
     }
 
+    /// Whether shared memory is damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, CreateError::Corrupt(_))
+    }
+
     /// Whether the name is taken.
     pub fn is_exists(&self) -> bool {
         matches!(self, CreateError::Exists(_))
@@ -81,6 +88,7 @@ impl fmt::Display for CreateError {
             CreateError::NoSpace(text)
             | CreateError::Invalid(text)
             | CreateError::Limit(text) => f.write_str(text),
+            CreateError::Corrupt(what) => write!(f, "shared memory is corrupt: {what}"),
             CreateError::Exists(name) => {
                 write!(f, "the name {name:?} is taken; open it, unlink it, or choose another")
             }
@@ -213,6 +221,7 @@ impl From<CreateError> for OpenError {
             CreateError::NoSpace(text) | CreateError::Limit(text) => OpenError::NoSpace(text),
             CreateError::Invalid(text) => OpenError::Invalid(text),
             CreateError::Exists(name) => OpenError::Exists(name),
+            CreateError::Corrupt(what) => OpenError::Corrupt(what),
             CreateError::Os { doing, errno } => OpenError::Os { doing, errno },
             CreateError::NoExchange => OpenError::NoExchange,
             CreateError::ForeignFork => OpenError::ForeignFork,

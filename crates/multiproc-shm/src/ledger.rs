@@ -63,7 +63,7 @@ fn block(arena: &'static Arena, member: MemberId, mib: u64) -> Option<u64> {
     let (word, shift) = entry(arena, member, mib);
     let units = arena.word(word).load(Ordering::Relaxed) >> shift & u64::from(u32::MAX);
     let at = units * BLOCK;
-    (units != 0 && at + BLOCK <= arena.len()).then_some(at)
+    (at >= heap_at(arena.len()) && at + BLOCK <= arena.len()).then_some(at)
 }
 
 fn bit_in(block: u64, object: u64) -> Bit {
@@ -117,7 +117,7 @@ pub(crate) fn first_held(arena: &'static Arena, member: MemberId, from: u64) -> 
     let row = member::slot(arena, member.index())
         .row
         .load(Ordering::Relaxed);
-    let carved = (arena.header().next.load(Ordering::Relaxed) - heap).div_ceil(MIB);
+    let carved = (alloc::carved(arena).end - heap).div_ceil(MIB);
     let begin = mib_of(arena, from);
     for mib in begin..carved.min(row / 4) {
         let Some(block) = block(arena, member, mib) else {

@@ -24,7 +24,7 @@ use crate::arena::{self, Arena, Locked};
 use crate::bell::Bell;
 use crate::error::{CreateError, OpenError};
 use crate::files;
-use crate::layout::{GRANULE, heap_at};
+use crate::layout::GRANULE;
 use crate::ledger;
 use crate::lock::RawLock;
 use crate::member::{self, MemberId};
@@ -85,7 +85,7 @@ impl Handle {
     /// under the arena lock where the answer must stay true.
     pub(crate) fn valid_in(self, arena: &'static Arena) -> Option<u64> {
         let header = arena.header();
-        let carved = heap_at(arena.len())..header.next.load(Ordering::Acquire);
+        let carved = alloc::carved(arena);
         let plausible = self.family == header.family.load(Ordering::Relaxed)
             && self.offset.is_multiple_of(GRANULE)
             && carved.contains(&self.offset);

@@ -168,7 +168,7 @@ pub(crate) fn wake_published(arena: &'static Arena) {
     for index in 0..used {
         let offset = slot(arena, index).word.load(Ordering::SeqCst);
         // A word is 4-byte aligned; a torn or forged offset must not lead outside.
-        if offset != 0 && offset.is_multiple_of(4) && offset + 4 <= arena.len() {
+        if offset != 0 && offset.is_multiple_of(4) && offset <= arena.len() - 4 {
             // SAFETY: inside the mapping and aligned; a published word lies in an object its
             // sleeper holds, so its page is reserved; the kernel uses only the address.
             futex::wake_all(unsafe { arena.view::<AtomicU32>(offset) });
@@ -242,6 +242,7 @@ impl Drop for MySlot {
 fn claim(arena: &'static Arena, me: MemberId) -> Option<&'static ThreadSlot> {
     let locked = arena.lock(Deadline::after(FIRST_CHECK)).ok()?;
     let used = locked.header().threads.load(Ordering::Relaxed);
+    let used = used.min(u64::from(THREADS));
     let free = (0..used).find(|&index| slot(arena, index).holder.load(Ordering::Acquire) == 0);
     let index = match free {
         Some(index) => index,

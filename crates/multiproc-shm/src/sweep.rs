@@ -23,7 +23,7 @@ use crate::alloc;
 use crate::arena::{self, Arena};
 use crate::error::CreateError;
 use crate::files;
-use crate::layout::heap_at;
+use crate::layout::{GRANULE, heap_at};
 use crate::ledger;
 use crate::member::{self, MemberId, Phase};
 use crate::segment;
@@ -211,7 +211,8 @@ pub(crate) fn sweep(arena: &'static Arena, id: MemberId) {
                 return files::tell_of_death(arena);
             };
             alloc::release_locked(&locked, id, object);
-            from = object;
+            // Not again, even where a damaged ledger has kept the bit.
+            from = object + GRANULE;
         }
         alloc::drain(arena, locked);
     }

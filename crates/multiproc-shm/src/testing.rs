@@ -4,6 +4,7 @@
 mod chaos;
 mod counters;
 pub mod instructions;
+mod scribble;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ use crate::{parcel, ring, sweep};
 
 pub use chaos::{Chance, alone, kills};
 pub use counters::{Counters, LIMIT, until};
+pub use scribble::scribble;
 
 /// A forked member. Not reaped by a drop.
 #[derive(Debug)]

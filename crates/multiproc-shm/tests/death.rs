@@ -74,6 +74,38 @@ fn random_kills_leak_nothing_and_free_nothing_in_use() {
     });
 }
 
+/// `CHAOS=n` kills 10,000.
+#[test]
+fn killed_holders_of_handles_leave_the_used_size_exactly_where_it_was() {
+    alone(|| {
+        let shared: Vec<Object> = (0..20)
+            .map(|len| Object::create(Kind::Plain, 5, len * 40, |_| {}).expect("creates"))
+            .collect();
+        let ready = Object::create(Kind::Plain, 5, 8, |_| {}).expect("an object");
+        let used = || family::usage().expect("an arena").used;
+        let before = used();
+        for kill in 1..=kills(500) as u64 {
+            let (theirs, word) = (&shared, &ready);
+            let member = testing::fork(move || {
+                let parcel = codec::encode(&theirs.clone()).expect("encodes");
+                let held = [
+                    parcel::store(&parcel).expect("stores"),
+                    Object::create(Kind::Plain, 5, 300, |_| {}).expect("creates"),
+                ];
+                word.words()[0].store(kill, Ordering::Release);
+                loop {
+                    std::hint::black_box(&held);
+                    std::thread::park();
+                }
+            });
+            wait_for(&ready, kill);
+            assert!(used() > before);
+            member.kill();
+            assert_eq!(used(), before, "after kill {kill}");
+        }
+    });
+}
+
 #[test]
 fn a_member_killed_with_ten_thousand_references_gives_them_all_back() {
     alone(|| {

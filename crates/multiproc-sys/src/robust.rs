@@ -14,6 +14,7 @@
 //! | `tid` | held by thread `tid`, nobody sleeps | [`Word::release`] by the owner, the kernel at its death |
 //! | `tid \| WAITERS` | held, somebody sleeps or is about to | as above, and the release wakes one |
 //! | `OWNER_DIED` (`\| WAITERS`) | the owner died; free but *suspect* | [`Word::take_over`] by anyone |
+//! | anything that names no possible thread | damaged; as suspect | as above |
 //!
 //! Who sets what: `tid` and `0` the owner; `WAITERS` whoever is about to sleep; `OWNER_DIED` the
 //! kernel alone, keeping `WAITERS` and waking one sleeper if it was set. Someone sleeps ⇒ `WAITERS`
@@ -49,6 +50,9 @@ pub const MOST_HELD: u32 = 2_000;
 
 /// The same for what must always be possible, such as finishing what a dead process has begun.
 pub const MOST_HELD_INSIDE: u32 = 2_020;
+
+/// The largest thread id there can be (`PID_MAX_LIMIT`).
+const MOST_TID: u32 = 1 << 22;
 
 /// Where the futex lies, seen from the list node, in the C library we know.
 const FUTEX_FROM_NODE: isize = -32;
@@ -246,7 +250,7 @@ impl Word {
     ///
     /// As [`Word::try_acquire`].
     pub unsafe fn take_over(&self, seen: Seen, most: u32) -> Attempt {
-        if seen.0 & OWNER_DIED == 0 {
+        if !has_no_owner(seen.0) {
             return classify(seen.0);
         }
         // SAFETY: passed on.
@@ -348,7 +352,8 @@ impl Word {
     /// Whether its owner died and nobody has taken it over.
     #[inline]
     pub fn is_suspect(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & OWNER_DIED != 0
+        let value = self.state.load(Ordering::Relaxed);
+        value & OWNER_DIED != 0 || has_no_owner(value)
     }
 
     /// The thread that holds the word, 0 if none does.
@@ -420,8 +425,14 @@ fn back_pointer(node: *mut Node) -> *const AtomicPtr<Node> {
 }
 
 #[inline]
+/// Whether nobody can hold a word of that value, though it is not free: its owner died, or it was damaged
+/// and names a thread that cannot be. Neither is waited for.
+fn has_no_owner(value: u32) -> bool {
+    value != 0 && !(1..=MOST_TID).contains(&(value & TID))
+}
+
 fn classify(seen: u32) -> Attempt {
-    if seen & OWNER_DIED != 0 && seen & TID == 0 {
+    if has_no_owner(seen) {
         Attempt::Suspect(Seen(seen))
     } else {
         Attempt::Busy(Seen(seen))

@@ -14,9 +14,9 @@ use crate::object::Handle;
 fn dying_ring(arena: &'static Arena, payload: u64, room: u64) -> Option<(u64, u32)> {
     room.checked_sub((ALIGN + CONTROL) as u64)?;
     let at = payload.next_multiple_of(ALIGN as u64);
+    let left = room - (at - payload) - CONTROL as u64;
     let capacity = arena.word(at).load(Ordering::Relaxed);
-    let fits = capacity.is_power_of_two()
-        && (at - payload) + CONTROL as u64 + capacity * UNIT as u64 <= room;
+    let fits = capacity.is_power_of_two() && capacity <= left / UNIT as u64;
     fits.then_some((at, u32::try_from(capacity).ok()?))
 }
 

@@ -2,6 +2,7 @@
 //! when somebody dies.
 
 mod deaths;
+mod faults;
 mod list;
 mod manager;
 mod memory;
