@@ -41,6 +41,21 @@ impl Args {
         text.map_or(default, |text| text.parse().unwrap_or_else(|_| usage()))
     }
 
+    /// A word, such as a placement.
+    pub(crate) fn text<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
+        self.parameters.get(key).map_or(default, String::as_str)
+    }
+
+    /// The CPUs of two sides, by `--pin`: `same` for one CPU, `split` for one each, else where the
+    /// kernel puts them.
+    pub(crate) fn placement(&self) -> [Option<usize>; 2] {
+        match self.text("pin", "free") {
+            "same" => [Some(0), Some(0)],
+            "split" => [Some(0), Some(1)],
+            _ => [None, None],
+        }
+    }
+
     /// A number that counts things in memory.
     pub(crate) fn size(&self, key: &str, default: usize) -> usize {
         usize::try_from(self.number(key, default as u64)).unwrap_or_else(|_| usage())
@@ -59,14 +74,21 @@ impl Args {
             self.bench, self.imp
         );
         for (key, value) in &self.parameters {
-            // Every parameter of these benches is a number.
-            write!(line, r#","{key}":{value}"#).expect("a String takes every text");
+            let quote = if value.parse::<f64>().is_ok() {
+                ""
+            } else {
+                "\""
+            };
+            write!(line, r#","{key}":{quote}{value}{quote}"#).expect("a String takes every text");
         }
         println!("{line}}}");
     }
 }
 
 fn usage() -> ! {
-    eprintln!("usage: bench <bench> <impl> [--key number ..] | bench report [--rounds N]");
+    eprintln!(
+        "usage: bench <bench> <impl> [--key value ..] | bench report [--rounds N] [--growth 0] \
+         [--out FOLDER]"
+    );
     process::exit(2)
 }

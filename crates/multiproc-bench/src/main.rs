@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bench <bench> <impl> [--key value ..]
-//! bench report [--rounds N]
+//! bench report [--rounds N] [--growth 0] [--out FOLDER]
 //! ```
 //!
 //! The first form measures one thing once and prints a JSON object per metric:
@@ -11,23 +11,33 @@
 //!
 //! | bench | impls | parameters | metrics |
 //! |---|---|---|---|
-//! | `start` | `ours`, `raw-fork` | `reps`, `ballast` (MiB touched in the parent) | `start_join_p50`, `_p99` (ns) |
+//! | `start` | `ours`, `ours-spawn`, `raw-fork`, `procspawn` | `reps`, `ballast` (MiB touched in the parent) | `start_join_p50`, `_p99` (ns) |
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
-//! | `oneway` | `ours`, `crossbeam` (threads) | `size`, `producers`, `consumers`, `ms`, `split` (1: each side its CPU) | `msgs_per_s`, `mib_per_s` |
+//! | `oneway` | `ours`, `crossbeam` (threads), `ipc-channel`, `socketpair`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
 //! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |
 //! | `pool-trivial` | `ours` | `tasks`, `workers` | `seconds`, `us_per_task` |
+//! | `many` | `ours` | `kind` (`lock`, `queue`), `count` | `ns_per_op`, `bytes_each`, `fds` |
+//! | `pool-growth`, `pool-queued` | `ours` | `tasks`, `workers` | see the report |
 //!
-//! The second form runs ours and the rival in turn (A B, B A, ..), each in a fresh process, and
-//! prints medians, their ratio and the ratio we hold ourselves to.
+//! Some have `cpython` rivals, measured where `python3` is there.
+//!
+//! The second form runs ours and the rivals in turn (A B C, C B A, ..), each in a fresh process, and
+//! prints medians, their ratio and the ratio we hold ourselves to; then how cost grows with number and
+//! size. With `--out docs` it also writes `docs/BENCHMARKS.md` and its plots.
 
 mod args;
 mod lock;
+mod many;
 mod measure;
 mod oneway;
 mod pool;
+mod pool_growth;
+mod python;
 mod raw;
 mod report;
+mod rivals;
 mod start;
+mod usage;
 mod wake;
 
 use args::Args;
@@ -36,14 +46,22 @@ use args::Args;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> Outcome {
+    // What a rival needs before anything else; returns at once in the process that a user started.
+    procspawn::init();
     let args = Args::from_env();
+    if args.imp.starts_with("cpython") {
+        return python::run(&args);
+    }
     match args.bench.as_str() {
         "report" => report::run(&args),
         "start" => start::run(&args),
         "lock" => lock::run(&args),
         "oneway" => oneway::run(&args),
         "wake" => wake::run(&args),
+        "many" => many::run(&args),
         "pool-trivial" => pool::run(&args),
+        "pool-growth" => pool_growth::workers(&args),
+        "pool-queued" => pool_growth::queued(&args),
         _ => args.unsupported("no such bench"),
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use multiproc::{Process, Queue};
 
 use crate::args::Args;
-use crate::{Outcome, measure, raw};
+use crate::{Outcome, measure, raw, rivals};
 
 /// Messages under way at most.
 const DEPTH: usize = 1024;
@@ -21,13 +21,19 @@ pub(crate) fn run(args: &Args) -> Outcome {
         size: args.size("size", 64),
         producers: args.size("producers", 1),
         consumers: args.size("consumers", 1),
-        split: args.number("split", 0) == 1,
+        cpus: args.placement(),
     };
     let target = Duration::from_millis(args.number("ms", 400));
     let (messages, time) = match args.imp.as_str() {
         "ours" => ours(&setup, target)?,
         "crossbeam" => crossbeam(&setup, target),
-        _ => args.unsupported("ours, crossbeam"),
+        rival if setup.producers > 1 || setup.consumers > 1 => {
+            args.unsupported(&format!("{rival} is measured one to one"))
+        }
+        "ipc-channel" => rivals::ipc_channel(setup.size, target, written, read)?,
+        "socketpair" => rivals::socketpair(setup.size, target, written, read)?,
+        "memcpy" => rivals::memcpy(setup.size, target, written, read),
+        _ => args.unsupported("ours, crossbeam, ipc-channel, socketpair, memcpy"),
     };
     let rate = messages as f64 / time.as_secs_f64();
     args.emit("msgs_per_s", rate, "1/s");
@@ -43,15 +49,11 @@ struct Setup {
     size: usize,
     producers: usize,
     consumers: usize,
-    /// Producers on the first CPU, consumers on the second; else where the kernel puts them.
-    split: bool,
+    /// Where producers run, and where consumers.
+    cpus: [Option<usize>; 2],
 }
 
 impl Setup {
-    fn cpu(&self, cpu: usize) -> Option<usize> {
-        self.split.then_some(cpu)
-    }
-
     /// A batch of `n` is this many messages in all: every producer has an equal share, and every
     /// consumer too.
     fn total(&self, n: u64) -> u64 {
@@ -112,8 +114,8 @@ fn ours(setup: &Setup, target: Duration) -> Result<(u64, Duration), Box<dyn std:
         }
         Ok(orders)
     };
-    let consumers = hire(consume, setup.consumers, setup.cpu(1))?;
-    let producers = hire(produce, setup.producers, setup.cpu(0))?;
+    let consumers = hire(consume, setup.consumers, setup.cpus[1])?;
+    let producers = hire(produce, setup.producers, setup.cpus[0])?;
     let order = |all: &[Queue<u64>], count| {
         for orders in all {
             orders.put(count).expect("its process takes it");
@@ -146,7 +148,7 @@ fn crossbeam(setup: &Setup, target: Duration) -> (u64, Duration) {
         thread::scope(|scope| {
             for _ in 0..setup.consumers {
                 scope.spawn(|| {
-                    raw::pin(setup.cpu(1));
+                    raw::pin(setup.cpus[1]);
                     let share = n * setup.producers as u64;
                     let next = || read(&receiver.recv().expect("the sender lives"));
                     black_box((0..share).fold(0, |sum, _| sum ^ next()))
@@ -154,7 +156,7 @@ fn crossbeam(setup: &Setup, target: Duration) -> (u64, Duration) {
             }
             for _ in 0..setup.producers {
                 scope.spawn(|| {
-                    raw::pin(setup.cpu(0));
+                    raw::pin(setup.cpus[0]);
                     for count in 0..n * setup.consumers as u64 {
                         sender
                             .send(written(setup.size, count))

@@ -22,6 +22,24 @@ pub(crate) fn fork_and_wait() -> io::Result<()> {
     }
 }
 
+/// Runs `child` in a fork of this process, which has one thread, and ends it there. It ends with this
+/// process in any case.
+pub(crate) fn fork(child: impl FnOnce()) -> io::Result<()> {
+    // SAFETY: this process has one thread, so the copy may do what the original may.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: takes plain numbers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            // SAFETY: takes a plain number and does not return.
+            unsafe { libc::_exit(if ran.is_ok() { 0 } else { 101 }) }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Private memory, touched page by page, in ordinary pages: what a parent with data looks like.
 /// It stays until the process ends.
 pub(crate) fn ballast(mib: usize) -> io::Result<()> {

@@ -1,0 +1,90 @@
+"""CPython's multiprocessing, measured as the Rust rows are. Started as `python3 - bench impl ..`."""
+
+import json
+import multiprocessing as mp
+import sys
+import time
+
+BENCH, IMPL = sys.argv[1:3]
+WORDS = sys.argv[3:]
+PARAMETERS = {key.removeprefix("--"): value for key, value in zip(WORDS[::2], WORDS[1::2])}
+
+
+def number(key, default):
+    return int(PARAMETERS.get(key, default))
+
+
+def emit(metric, value, unit):
+    print(json.dumps({"bench": BENCH, "impl": IMPL, "metric": metric, "value": value,
+                      "unit": unit, **PARAMETERS}))
+
+
+def unsupported(why):
+    print(f"unsupported: {BENCH} {IMPL}: {why}", file=sys.stderr)
+    sys.exit(3)
+
+
+def quantiles(metric, nanos):
+    nanos.sort()
+    for name, part in (("p50", 0.5), ("p99", 0.99)):
+        emit(f"{metric}_{name}", nanos[int((len(nanos) - 1) * part)], "ns")
+
+
+def start():
+    """Functions of a script without a file cannot be found by the other methods."""
+    method = IMPL.removeprefix("cpython-")
+    if method not in ("fork", "forkserver"):
+        unsupported("cpython-fork, cpython-forkserver")
+    context = mp.get_context(method)
+    ballast = bytearray(number("ballast", 0) << 20)
+    for page in range(0, len(ballast), 4096):
+        ballast[page] = 1
+    nanos = []
+    for _ in range(number("reps", 200) // 10 + 3):
+        began = time.perf_counter_ns()
+        # `time.time` stands for nothing to do: found in any process.
+        process = context.Process(target=time.time)
+        process.start()
+        process.join()
+        nanos.append(time.perf_counter_ns() - began)
+    quantiles("start_join", nanos[2:])
+
+
+def lock():
+    it = mp.get_context("fork").Lock()
+    count = 300_000
+    began = time.perf_counter_ns()
+    for _ in range(count):
+        with it:
+            pass
+    emit("ns_per_op", (time.perf_counter_ns() - began) / count, "ns")
+
+
+def consume(queue, count):
+    for _ in range(count):
+        queue.get()
+
+
+def oneway():
+    if number("producers", 1) != 1 or number("consumers", 1) != 1:
+        unsupported("one producer, one consumer")
+    context = mp.get_context("fork")
+    queue = context.Queue(1024)
+    size, count = number("size", 64), 20_000
+    count = max(20, min(count, (64 << 20) // size))
+    message = bytes(size)
+    process = context.Process(target=consume, args=(queue, count + 1))
+    process.start()
+    queue.put(message)
+    began = time.perf_counter()
+    for _ in range(count):
+        queue.put(message)
+    process.join()
+    took = time.perf_counter() - began
+    emit("msgs_per_s", count / took, "1/s")
+    emit("mib_per_s", count * size / took / (1 << 20), "MiB/s")
+
+
+ROWS = {"start": start, "lock": lock, "oneway": oneway}
+if __name__ == "__main__":
+    ROWS.get(BENCH, lambda: unsupported("start, lock, oneway"))()
