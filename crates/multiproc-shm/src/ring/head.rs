@@ -79,7 +79,7 @@ impl HeadGuard<'_> {
         self.guard.taken()
     }
 
-    /// The position of the next frame: what [`TailGuard::position`] was before it was pushed.
+    /// The position of the next frame: what [`TailGuard::position`](super::TailGuard::position) was before it was pushed.
     #[inline]
     pub fn position(&self) -> u64 {
         self.ring.control().head.cursor.load(Ordering::Relaxed)

@@ -62,7 +62,7 @@ impl TailGuard<'_> {
         self.guard.taken()
     }
 
-    /// Where the next frame goes; compare with [`HeadGuard::position`].
+    /// Where the next frame goes; compare with [`HeadGuard::position`](super::HeadGuard::position).
     #[inline]
     pub fn position(&self) -> u64 {
         self.ring.control().tail.cursor.load(Ordering::Relaxed)
