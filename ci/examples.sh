@@ -101,3 +101,6 @@ step "$bin/event"
 step "$bin/deadlock"
 # CHAOS=n: twenty thousand kills.
 step "$bin/holders" ${CHAOS:+20000}
+for name in dict_list list types counter pool_queue remote object; do
+    step "$bin/manager_$name"
+done

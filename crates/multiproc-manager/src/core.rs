@@ -17,10 +17,10 @@ use crate::desk::{Caller, Client, Desk, Done, Outcome, Patience};
 use crate::host::{Finished, Job, Subject};
 use crate::item::Anchor;
 use crate::message::{
-    Answer, ConditionOp, Failure, Hello, Make, NO_REPLY, Op, Packed, Request, Run, SERVER,
-    ServerOp, SetOp, Welcome,
+    Answer, ConditionOp, Failure, Hello, Make, NAMES, NO_REPLY, Op, Packed, Request, Run, ServerOp,
+    SetOp, Welcome,
 };
-use crate::store::{Claim, Condition, Counter, Store, User, Waiter};
+use crate::store::{Claim, Condition, Counter, Map, Store, User, Waiter};
 
 /// One object, and what goes on at it.
 #[derive(Debug)]
@@ -35,6 +35,19 @@ struct Entry {
     queue: VecDeque<(Caller, Op)>,
     /// While it is not there yet, nobody but its maker knows it.
     anchor: Weak<Anchor>,
+}
+
+impl Entry {
+    /// Of an object that is there, or that a function is about to make.
+    fn new(store: Option<Store>, anchor: &Arc<Anchor>) -> Entry {
+        Entry {
+            writer: store.is_none(),
+            store,
+            readers: 0,
+            queue: VecDeque::new(),
+            anchor: Arc::downgrade(anchor),
+        }
+    }
 }
 
 /// What a client may do, besides what every client may.
@@ -56,6 +69,8 @@ struct Peer {
 pub(crate) struct Core {
     server: u64,
     objects: HashMap<u64, Entry>,
+    /// Keeps the map of names.
+    _names: Arc<Anchor>,
     next_object: u64,
     peers: HashMap<u64, Peer>,
     desk: Desk,
@@ -66,12 +81,16 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(server: u64) -> Core {
+        let desk = Desk::default();
+        let names = desk.anchors.make(NAMES);
+        let entry = Entry::new(Some(Store::Map(Map::default())), &names);
         Core {
             server,
-            objects: HashMap::new(),
-            next_object: SERVER + 1,
+            objects: HashMap::from([(NAMES, entry)]),
+            _names: names,
+            next_object: NAMES + 1,
             peers: HashMap::new(),
-            desk: Desk::default(),
+            desk,
             jobs: VecDeque::new(),
             ending: false,
         }
@@ -230,13 +249,7 @@ impl Core {
             },
         };
         let anchor = self.desk.anchors.make(object);
-        let entry = Entry {
-            store,
-            readers: 0,
-            writer: job.is_some(),
-            queue: VecDeque::new(),
-            anchor: Arc::downgrade(&anchor),
-        };
+        let entry = Entry::new(store, &anchor);
         self.objects.insert(object, entry);
         self.desk.hold(caller.client, anchor, 1);
         match job {

@@ -44,7 +44,8 @@
 //!
 //! A proxy is a serde value. It can be an argument of a process or a task, an item of a queue, a value
 //! in another proxy's dict; what arrives is the same object, which lives as long as anybody has it.
-//! Another program connects with [`Manager::connect`], by the address and the key.
+//! Another program connects with [`Manager::connect`], by the address and the key, and finds what was
+//! given a name in [`Manager::names`].
 //!
 //! # Many calls at once
 //!

@@ -13,6 +13,9 @@ pub(crate) const VERSION: u16 = 1;
 /// The object number of the server itself.
 pub(crate) const SERVER: u64 = 0;
 
+/// The map of names that every client can reach, which is there from the start.
+pub(crate) const NAMES: u64 = 1;
+
 /// The sequence number of requests that get no reply.
 pub(crate) const NO_REPLY: u64 = 0;
 

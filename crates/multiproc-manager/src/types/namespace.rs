@@ -6,8 +6,9 @@ use multiproc_wire::DecodeError;
 
 use super::{Data, flag, key_bytes, proxy};
 use crate::error::CallError;
+use crate::handle::Handle;
 use crate::manager::Manager;
-use crate::message::{Answer, Make, MapOp, Op};
+use crate::message::{Answer, Make, MapOp, NAMES, Op};
 
 proxy! {
     /// Values of different types, each by a name.
@@ -39,6 +40,25 @@ impl Manager {
     /// [`CallError`].
     pub fn namespace(&self) -> Result<NamespaceProxy, CallError> {
         self.make(Make::Map).map(NamespaceProxy::of)
+    }
+
+    /// The server's own namespace, which every client finds: the way to share objects with programs
+    /// that are no family.
+    ///
+    /// ```
+    /// use multiproc_manager::{Manager, QueueProxy};
+    ///
+    /// let manager = Manager::start()?;
+    /// manager.names().set("jobs", manager.queue::<String>(8)?)?;
+    ///
+    /// // In another program, which knows the address and the key:
+    /// let there = Manager::connect(manager.address(), manager.authkey())?;
+    /// let jobs = there.names().get::<QueueProxy<String>>("jobs")?.expect("it is there");
+    /// jobs.put("sweep".into())?;
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    pub fn names(&self) -> NamespaceProxy {
+        NamespaceProxy::of(Handle::given(self.client(), NAMES))
     }
 }
 
