@@ -80,8 +80,9 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(server: u64) -> Core {
-        let desk = Desk::default();
+    /// For the server with this number, whose answers have at most `limit` bytes.
+    pub(crate) fn new(server: u64, limit: u64) -> Core {
+        let desk = Desk::new(limit);
         let names = desk.anchors.make(NAMES);
         let entry = Entry::new(Some(Store::Map(Map::default())), &names);
         Core {
@@ -140,6 +141,10 @@ impl Core {
 
     pub(crate) fn next_job(&mut self) -> Option<Job> {
         self.jobs.pop_front()
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
     }
 
     pub(crate) fn next_due(&self) -> Option<Instant> {

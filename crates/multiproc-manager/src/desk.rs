@@ -56,6 +56,8 @@ pub(crate) struct Client {
 
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
+    /// The most bytes of one answer.
+    pub(crate) limit: u64,
     pub(crate) anchors: Arc<Anchors>,
     pub(crate) clients: HashMap<u64, Client>,
     /// Replies to be sent.
@@ -70,6 +72,13 @@ pub(crate) struct Desk {
 const LEASE: Duration = Duration::from_secs(60);
 
 impl Desk {
+    pub(crate) fn new(limit: u64) -> Desk {
+        Desk {
+            limit,
+            ..Desk::default()
+        }
+    }
+
     /// Replies to `caller`.
     pub(crate) fn answer(&mut self, caller: Caller, result: Outcome) {
         if caller.seq != NO_REPLY {

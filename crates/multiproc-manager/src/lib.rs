@@ -97,6 +97,8 @@ mod message;
 mod serve;
 mod store;
 #[doc(hidden)]
+pub mod testing;
+#[doc(hidden)]
 pub mod types;
 
 pub use error::{CallError, ManagerError, ProxyError};

@@ -18,7 +18,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 };
 
 /// The kind of frames that hold a message.
-const MESSAGE: u8 = 1;
+pub(crate) const MESSAGE: u8 = 1;
 
 /// The longest message unless the builder says otherwise: 64 MiB.
 pub(crate) const LIMIT: u64 = 64 << 20;

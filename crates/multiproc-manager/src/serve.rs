@@ -11,7 +11,7 @@
 //! function runs or a socket is waited for. Two threads that both take themselves for the leader are
 //! therefore harmless; they only wake twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
@@ -68,6 +68,8 @@ struct Conn {
     out: Vec<u8>,
     /// How much of `out` has been written.
     written: usize,
+    /// Requests that came in and are carried out once their answers have room.
+    requests: VecDeque<Request>,
     /// What the watch waits for: reading, writing.
     watched: (bool, bool),
 }
@@ -145,7 +147,7 @@ impl Server {
         watch.add(gate.as_fd(), GATE)?;
         watch.add(bell.as_fd(), BELL)?;
         let state = State {
-            core: Core::new(number),
+            core: Core::new(number, settings.max_frame),
             gate: Some(gate),
             conns: HashMap::new(),
             next_client: FIRST_CLIENT,
@@ -207,8 +209,14 @@ impl Shared {
             }
             let mut state = self.state.lock();
             self.turn(&mut state, &tokens);
-            self.run_jobs(&mut state, pulse);
-            self.flush(&mut state);
+            loop {
+                self.run_jobs(&mut state, pulse);
+                self.flush(&mut state);
+                // What had room again may have brought functions.
+                if !state.core.has_jobs() {
+                    break;
+                }
+            }
             if state.core.ending {
                 self.end(&mut state);
                 break;
@@ -339,6 +347,7 @@ impl Shared {
                 reader: Reader::new(state.settings.max_frame),
                 out: Vec::new(),
                 written: 0,
+                requests: VecDeque::new(),
                 watched: (true, false),
             };
             state.conns.insert(client, conn);
@@ -356,12 +365,14 @@ impl Shared {
         if !conn.watched.0 {
             return;
         }
-        let core = &mut state.core;
-        let read = conn.reader.read(&conn.stream, |request: Request| {
-            core.handle(client, request)
-        });
+        let requests = &mut conn.requests;
+        let read = conn
+            .reader
+            .read(&conn.stream, |request| requests.push_back(request));
         if read.is_err() {
             self.part(state, client);
+        } else {
+            state.serve(client);
         }
     }
 
@@ -384,8 +395,12 @@ impl Shared {
                 self.part(state, client);
                 continue;
             }
-            let waiting = conn.out.len() - conn.written;
-            let wanted = (waiting < MOST_WAITING, waiting > 0);
+            if conn.has_room() && !conn.requests.is_empty() {
+                state.serve(client);
+                state.dirty.push(client);
+                continue;
+            }
+            let wanted = (conn.has_room(), conn.waiting() > 0);
             if wanted != conn.watched {
                 let watched = self
                     .watch
@@ -419,6 +434,17 @@ impl State {
         gate.earlier(core)
     }
 
+    /// Carries out what a client has asked for, as long as there is room for the answers.
+    fn serve(&mut self, client: u64) {
+        while let Some(conn) = self.conns.get_mut(&client)
+            && conn.has_room()
+            && let Some(request) = conn.requests.pop_front()
+        {
+            self.core.handle(client, request);
+            self.stow_replies();
+        }
+    }
+
     /// Moves replies from the core to the connections.
     fn stow_replies(&mut self) {
         let limit = self.settings.max_frame;
@@ -426,7 +452,7 @@ impl State {
             let Some(conn) = self.conns.get_mut(&client) else {
                 continue;
             };
-            if conn.out.len() == conn.written {
+            if conn.waiting() == 0 {
                 self.dirty.push(client);
             }
             conn.put(reply, limit);
@@ -435,6 +461,16 @@ impl State {
 }
 
 impl Conn {
+    /// Bytes that are to be written.
+    fn waiting(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Whether the client reads its answers, or has not been given many.
+    fn has_room(&self) -> bool {
+        self.waiting() < MOST_WAITING
+    }
+
     fn put(&mut self, reply: Reply, limit: u64) {
         let start = self.out.len();
         let seq = reply.seq;

@@ -10,7 +10,7 @@ use multiproc_wire::Bytes;
 use super::Counter;
 use crate::desk::Outcome;
 use crate::item::{Item, Key};
-use crate::message::{Answer, MapOp};
+use crate::message::{Answer, Failure, MapOp};
 
 /// The most bytes of one page, unless a single entry has more.
 pub(crate) const PAGE_BYTES: usize = 256 << 10;
@@ -44,13 +44,7 @@ impl Map {
                 Answer::Unit
             }
             MapOp::Page { after, most } => self.page(after.as_deref(), most, at),
-            MapOp::GetMany { keys } => {
-                let values = keys.iter().map(|key| {
-                    let item = self.entries.get(&key[..])?;
-                    Some(at.desk.show(item, client))
-                });
-                Answer::Values(values.collect())
-            }
+            MapOp::GetMany { keys } => self.get_many(&keys, at)?,
             MapOp::InsertMany { entries } => {
                 for (key, value) in entries {
                     let value = at.desk.keep(value)?;
@@ -69,6 +63,22 @@ impl Map {
                 Answer::Entries(shown.collect())
             }
         })
+    }
+
+    /// The same key may be asked for any number of times: what is too long to be sent is not made.
+    fn get_many(&self, keys: &[Bytes], at: &mut Counter<'_>) -> Outcome {
+        let limit = at.desk.limit;
+        let mut size = 0;
+        let mut values = Vec::new();
+        for key in keys {
+            let item = self.entries.get(&key[..]);
+            size += item.map_or(0, |item| item.bytes().len() as u64);
+            if size > limit {
+                return Err(Failure::TooLarge { size, limit });
+            }
+            values.push(item.map(|item| at.desk.show(item, at.caller.client)));
+        }
+        Ok(Answer::Values(values))
     }
 
     fn page(&self, after: Option<&[u8]>, most: u32, at: &mut Counter<'_>) -> Answer {

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::Counter;
+use super::map::PAGE_BYTES;
 use crate::desk::{Caller, Desk, Done, Line, Patience};
 use crate::item::Item;
 use crate::message::{Answer, Failure, QueueOp};
@@ -89,7 +90,18 @@ impl Queue {
     }
 
     fn take(&mut self, most: u32, client: u64, desk: &mut Desk) -> Answer {
-        let count = (most.max(1) as usize).min(self.items.len());
+        // As many as are asked for, unless they are too much for one answer.
+        let mut bytes = 0;
+        let fitting = self
+            .items
+            .iter()
+            .take(most.max(1) as usize)
+            .take_while(|item| {
+                let fits = bytes < PAGE_BYTES;
+                bytes += item.bytes().len();
+                fits
+            });
+        let count = fitting.count();
         let mut shown = self
             .items
             .drain(..count)
