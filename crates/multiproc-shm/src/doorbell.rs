@@ -32,8 +32,6 @@
 //! The child has neither the threads nor, perhaps, free mutexes. The whole doorbell carries the mark
 //! of its process; a child never looks into its parent's, and begins its own.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -101,45 +99,31 @@ pub(crate) struct Place {
     words: usize,
 }
 
-/// Rings a bell once one of some words has changed, as long as it lives.
-#[must_use = "nothing rings when it has been dropped"]
-pub struct Call<'a> {
-    _places: Vec<Place>,
-    _words: PhantomData<&'a AtomicU32>,
-}
-
-impl<'a> Call<'a> {
-    /// Rings `bell` once one of `armed` no longer has its value.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError::Limit`] if no thread can be had.
-    pub fn when_changed(
-        armed: &[Armed<'a>],
-        bell: &Arc<poll::Bell>,
-    ) -> Result<Call<'a>, CreateError> {
-        let doorbell = current();
-        let mut places = Vec::new();
-        let mut rest = armed;
-        while !rest.is_empty() {
-            let place = doorbell.take(1, rest.len())?;
-            let (here, others) = rest.split_at(place.words);
-            let ring = Then::Ring(Arc::clone(bell));
-            place.change(|ticket, table| table.add(ticket, here, &ring));
-            places.push(place);
-            rest = others;
-        }
-        Ok(Call {
-            _places: places,
-            _words: PhantomData,
-        })
+/// Rings `bell` once one of the `armed` words no longer has its value, as long as `meanwhile` runs.
+///
+/// # Errors
+///
+/// [`CreateError::Limit`] if no thread can be had; `meanwhile` has not been called then.
+pub fn ring_when_changed<R>(
+    armed: &[Armed<'_>],
+    bell: &Arc<poll::Bell>,
+    meanwhile: impl FnOnce() -> R,
+) -> Result<R, CreateError> {
+    let doorbell = current();
+    let mut places = Vec::new();
+    let mut rest = armed;
+    while !rest.is_empty() {
+        let place = doorbell.take(1, rest.len())?;
+        let (here, others) = rest.split_at(place.words);
+        let ring = Then::Ring(Arc::clone(bell));
+        place.change(|ticket, table| table.add(ticket, here, &ring));
+        places.push(place);
+        rest = others;
     }
-}
-
-impl fmt::Debug for Call<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").finish_non_exhaustive()
-    }
+    // The words are borrowed until this function ends, also by a panic: the places go before.
+    let result = meanwhile();
+    drop(places);
+    Ok(result)
 }
 
 static CURRENT: AtomicPtr<Doorbell> = AtomicPtr::new(std::ptr::null_mut());

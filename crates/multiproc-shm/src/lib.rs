@@ -13,7 +13,7 @@
 //! - [`Object`]: a counted reference to shared memory; clone it, send it, drop it.
 //! - [`parcel`]: a value with its references, stored in the arena; [`Outbox`] holds one.
 //! - [`RawLock`], [`Bell`], [`Sleeper`]: waiting, with a bound, for something another process does.
-//! - [`Waitable`]: one of several things to wait for; [`Call`], [`Watch`]: beside descriptors.
+//! - [`Waitable`]: one of several things to wait for; [`ring_when_changed`], [`Watch`]: beside descriptors.
 //! - [`Ring`]: frames in order, from many producers to many consumers.
 //! - [`family`]: who is a member, and what happens when one dies.
 //!
@@ -58,7 +58,7 @@ mod watch;
 pub use alloc::Usage;
 pub use bell::Bell;
 pub use deadlock::{DeadlockLink, take_cycle};
-pub use doorbell::Call;
+pub use doorbell::ring_when_changed;
 pub use error::{AccessError, CreateError, OpenError};
 pub use list::{ListBuilder, ListError, ListItem, ShareableList};
 pub use lock::{LockError, RawGuard, RawLock, Taken, spin_limit};

@@ -7,11 +7,11 @@
 //! | words and other descriptors, or more words than one sleep takes | `poll`, beside a bell that the doorbell's thread rings when a word has changed |
 
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{Call, CreateError, Sleeper, Sources, Waitable, spin_limit};
+use multiproc_shm::{CreateError, Sleeper, Sources, Waitable, ring_when_changed, spin_limit};
 use multiproc_sys::Errno;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::{MOST_WORDS, Woken};
@@ -160,15 +160,29 @@ impl Waiting<'_> {
             if !ready.is_empty() {
                 return Ok(ready);
             }
-            let _call = Call::when_changed(&armed, &bell)?;
-            while !bell.silence() {
-                let woken = sleeper.until_readable(&fds).map_err(WaitError::of_poll)?;
-                let ready = self.ready()?;
-                if !ready.is_empty() || woken == Woken::TimedOut {
-                    return Ok(ready);
-                }
+            let ready =
+                ring_when_changed(&armed, &bell, || self.until_rung(&bell, &fds, &mut sleeper))??;
+            if let Some(ready) = ready {
+                return Ok(ready);
             }
         }
+    }
+
+    /// What is ready, or nothing at the deadline; `None` once the bell has been rung.
+    fn until_rung(
+        &self,
+        bell: &poll::Bell,
+        fds: &[BorrowedFd<'_>],
+        sleeper: &mut Sleeper,
+    ) -> Result<Option<Vec<usize>>, WaitError> {
+        while !bell.silence() {
+            let woken = sleeper.until_readable(fds).map_err(WaitError::of_poll)?;
+            let ready = self.ready()?;
+            if !ready.is_empty() || woken == Woken::TimedOut {
+                return Ok(Some(ready));
+            }
+        }
+        Ok(None)
     }
 }
 
