@@ -18,3 +18,8 @@ pub mod watchdog;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// So do those of the page for people who come from Python.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/PYTHON.md")]
+pub struct Python;
