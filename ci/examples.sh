@@ -104,3 +104,7 @@ step "$bin/holders" ${CHAOS:+20000}
 for name in dict_list list types counter pool_queue remote object; do
     step "$bin/manager_$name"
 done
+for example in pool_apply pool_async pool_results pool_callback sync_async pool_tasks pool_queue \
+    pool_initializer word_count; do
+    step "$bin/$example"
+done

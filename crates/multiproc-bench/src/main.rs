@@ -15,7 +15,11 @@
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
 //! | `oneway` | `ours`, `crossbeam` (threads), `ipc-channel`, `socketpair`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
 //! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |
-//! | `pool-trivial` | `ours` | `tasks`, `workers` | `seconds`, `us_per_task` |
+//! | `pool-trivial` | `ours` (`map`), `rayon` (threads, one spawn each) | `tasks`, `workers`, `one-by-one` (1: `imap_unordered`) | `seconds`, `us_per_task` |
+//! | `pool-apply` | `ours`, `rayon` | `reps`, `workers`, `pause` (µs before each) | `apply_p50` (ns) |
+//! | `pool-cpu` | `ours`, `rayon` | `tasks` (of 50 ms), `workers` | `over_ideal`, `seconds`, `us_per_task` |
+//! | `pool-mib` | `ours`, `rayon` | `tasks`, `workers` | `seconds`, `us_per_task` |
+//! | `pool-seed` | `ours` (a pool of 5), `processes` (one each) | `tasks` | `seconds` |
 //! | `many` | `ours` | `kind` (`lock`, `queue`), `count` | `ns_per_op`, `bytes_each`, `fds` |
 //! | `pool-growth`, `pool-queued` | `ours` | `tasks`, `workers` | see the report |
 //!
@@ -59,7 +63,7 @@ fn main() -> Outcome {
         "oneway" => oneway::run(&args),
         "wake" => wake::run(&args),
         "many" => many::run(&args),
-        "pool-trivial" => pool::run(&args),
+        "pool-trivial" | "pool-apply" | "pool-cpu" | "pool-mib" | "pool-seed" => pool::run(&args),
         "pool-growth" => pool_growth::workers(&args),
         "pool-queued" => pool_growth::queued(&args),
         _ => args.unsupported("no such bench"),

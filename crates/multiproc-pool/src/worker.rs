@@ -106,6 +106,7 @@ pub(crate) fn work_before(seat: Seat, witness: impl Witness) -> Result<(), Strin
         function: None,
         job: 0,
         unannounced: 0,
+        is_spoiled: false,
         witness,
     }
     .run();
@@ -130,6 +131,8 @@ struct Worker<'a, W> {
     job: u64,
     /// Bytes of results since somebody was told.
     unannounced: usize,
+    /// It can no longer send large results, so another should take its place.
+    is_spoiled: bool,
     witness: W,
 }
 
@@ -299,7 +302,8 @@ impl<W: Witness> Worker<'_, W> {
                 self.board.announce_to_collector();
             }
             self.witness.at(Step::Announced);
-            if self.tasks.state().load(Ordering::Relaxed) == OVER || self.retirement.is_due(false) {
+            let is_over = self.tasks.state().load(Ordering::Relaxed) == OVER;
+            if is_over || self.is_spoiled || self.retirement.is_due(false) {
                 // What is left of the chunk goes back to the parent.
                 return Then::Leave;
             }
@@ -376,11 +380,13 @@ impl<W: Witness> Worker<'_, W> {
         match parcel::store(&self.reply) {
             Ok(stored) => self.push(Some(&stored)),
             Err(error) => {
-                let failure = if error.is_no_space() {
-                    Failure::NoSpace(error.to_string())
-                } else {
+                let failure = if error.is_invalid() {
                     let name = task.as_ref().map_or("a result", Task::name);
                     Failure::Run(RunError::Encode(EncodeError::new(name, error)))
+                } else {
+                    // Anything but a lack of memory will not pass: a task has closed our files, say.
+                    self.is_spoiled |= !error.is_no_space();
+                    Failure::NoSpace(error.to_string())
                 };
                 let kind = self.reply_with(&failure);
                 self.write_record(place, kind);

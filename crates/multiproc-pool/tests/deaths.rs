@@ -97,7 +97,7 @@ fn random_kills(seed: u64, items: usize, spins: u64, imap: Option<usize>) {
     let mut chance = Chance::new(seed);
     let pool = Pool::new(3).unwrap();
     let (mut kills, mut lost) = (0, 0);
-    let wanted = 30 * chaos();
+    let wanted = 70 * chaos();
     while kills < wanted {
         let ledger = ledger(items);
         let work = (0..items as u64).map(|item| (ledger.clone(), item, spins));
@@ -174,7 +174,7 @@ fn fault_02_a_crash_is_a_lost_task() {
 fn fault_03_exit_in_a_task_is_a_lost_task() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
-        for _ in 0..10 * chaos() {
+        for _ in 0..20 * chaos() {
             let exits = |n: u32| if n == 1 { std::process::exit(0) } else { n };
             let outcomes = pool.map_each(exits, [0, 1, 2]);
             assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
@@ -234,7 +234,7 @@ fn fault_07_an_idle_death_costs_nothing() {
 fn fault_08_all_at_once() {
     within_a_minute(|| {
         let pool = Pool::new(4).unwrap();
-        for _ in 0..3 * chaos() {
+        for _ in 0..10 * chaos() {
             let ledger = ledger(400);
             let items = (0..400).map(|item| (ledger.clone(), item, 1_000_000));
             let results = std::thread::scope(|scope| {
@@ -253,7 +253,7 @@ fn fault_08_all_at_once() {
 #[test]
 fn fault_11_workers_that_kill_each_other() {
     within_a_minute(|| {
-        for workers in [1, 2, 5] {
+        for workers in [1, 2, 5, 13] {
             let pool = Pool::new(workers).unwrap();
             for round in 0..5 * chaos() as usize {
                 let mut pids = Vec::new();
@@ -310,7 +310,7 @@ fn a_pool_of_poison_still_does_the_rest() {
 #[test]
 fn fault_27_drop_with_work_queued_leaves_nobody() {
     within_a_minute(|| {
-        for _ in 0..5 * chaos() {
+        for _ in 0..20 * chaos() {
             let pool = Pool::new(2).unwrap();
             let pids = pool.worker_pids();
             let results: Vec<_> = (0..1_000)
@@ -442,7 +442,7 @@ fn a_closed_pool_still_replaces_its_dead() {
 #[test]
 fn fault_28_close_join_and_terminate_from_many_threads() {
     within_a_minute(|| {
-        for seed in 0..5 * u64::from(chaos()) {
+        for seed in 0..20 * u64::from(chaos()) {
             let mut chance = Chance::new(seed);
             let pool = Pool::new(2).unwrap();
             std::thread::scope(|scope| {

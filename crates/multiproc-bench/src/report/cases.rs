@@ -266,13 +266,66 @@ const CHANNELS_3: &[Rival] = &[
     beside("cpython"),
 ];
 
-const POOLS: &[Case] = &[Case {
-    title: "100,000 trivial tasks, map",
-    call: "pool-trivial",
-    variants: &[],
-    rivals: &[beside("rayon")],
-    metric: "us_per_task",
-    unit: "us",
-    scale: 1.0,
-    note: "",
-}];
+const POOLS: &[Case] = &[
+    tasks(
+        "100,000 trivial tasks, map",
+        "pool-trivial",
+        &[at_most("rayon", 1.0)],
+    ),
+    tasks(
+        "10,000 trivial tasks, one by one",
+        "pool-trivial --one-by-one 1 --tasks 10000",
+        &[at_most("rayon", 1.0)],
+    ),
+    tasks(
+        "100,000 trivial tasks, one by one",
+        "pool-trivial --one-by-one 1",
+        &[at_most("rayon", 1.0)],
+    ),
+    tasks(
+        "200 tasks, 1 MiB in and out",
+        "pool-mib",
+        &[at_most("rayon", 1.5)],
+    ),
+    tasks(
+        "64 tasks of 50 ms of CPU",
+        "pool-cpu",
+        &[at_most("rayon", 1.02)],
+    ),
+    Case::times(
+        "a lone task, one worker",
+        "pool-apply --workers 1",
+        "apply_p50",
+        &[beside("rayon")],
+    ),
+    Case::times(
+        "a lone task after 2 ms of rest",
+        "pool-apply --pause 2000 --reps 500",
+        "apply_p50",
+        &[beside("rayon")],
+    )
+    .note("Two wakes: that of the worker, and that of the caller."),
+    Case {
+        title: "a pool of 5 made for 100 tasks",
+        call: "pool-seed",
+        variants: &[],
+        rivals: &[at_most("processes", 0.25)],
+        metric: "seconds",
+        unit: "ms",
+        scale: 1e-3,
+        note: "",
+    },
+];
+
+const fn tasks(title: &'static str, call: &'static str, rivals: &'static [Rival]) -> Case {
+    Case {
+        title,
+        call,
+        variants: &[],
+        rivals,
+        metric: "us_per_task",
+        unit: "us",
+        scale: 1.0,
+        note: "",
+    }
+}
