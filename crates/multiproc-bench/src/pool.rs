@@ -167,7 +167,13 @@ fn cpu(args: &Args) -> Outcome {
         "rayon" => {
             let pool = threads(args);
             let started = Instant::now();
-            pool.scope(|scope| work.for_each(|nanos| scope.spawn(move |_| drop(burn(nanos)))));
+            pool.scope(|scope| {
+                for nanos in work {
+                    scope.spawn(move |_| {
+                        black_box(burn(nanos));
+                    });
+                }
+            });
             started.elapsed()
         }
         _ => args.unsupported("ours, rayon"),
