@@ -236,8 +236,8 @@ pub fn take_seat(id: MemberId) -> Result<(), SeatError> {
     if !slot.say_pid(id, std::process::id()) {
         return Err(SeatError::Gone);
     }
-    slot.hold_life().map_err(|_| SeatError::Unsupported)?;
-    if slot.advance(id, Phase::Starting, Phase::Live) {
+    let held = slot.hold_life(id).map_err(|_| SeatError::Unsupported)?;
+    if held && slot.advance(id, Phase::Starting, Phase::Live) {
         Ok(())
     } else {
         Err(SeatError::Gone)

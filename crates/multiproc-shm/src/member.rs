@@ -140,8 +140,9 @@ impl Slot {
             || self.now(id.index()) == (id, Phase::Dead)
     }
 
-    /// Holds the life word on this thread, whatever a former member left in it.
-    pub(crate) fn hold_life(&self) -> Result<(), Refusal> {
+    /// Holds the life word on this thread, whatever a former member left in it; false if the seat is
+    /// `id`'s no longer.
+    pub(crate) fn hold_life(&self, id: MemberId) -> Result<bool, Refusal> {
         loop {
             // SAFETY: the slot lies in the arena, mapped for the life of the process and never used
             // for anything else.
@@ -151,8 +152,10 @@ impl Slot {
                 attempt => attempt,
             };
             match attempt {
-                Attempt::Acquired => return Ok(()),
+                Attempt::Acquired => return Ok(true),
                 Attempt::Refused(refusal) => return Err(refusal),
+                // By the slot's next member, and it is this process that comes too late.
+                _ if self.now(id.index()) != (id, Phase::Starting) => return Ok(false),
                 // A process that came too late for this slot holds it for a moment, and will end.
                 Attempt::Busy(_) | Attempt::Suspect(_) => std::thread::yield_now(),
             }

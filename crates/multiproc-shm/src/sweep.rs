@@ -77,7 +77,7 @@ pub(crate) fn found_family(arena: &'static Arena) -> Result<(), CreateError> {
     let _said = slot.say_pid(id, std::process::id());
     let (held, ready) = mpsc::sync_channel(1);
     let thread = start_sweeper(arena, move || {
-        let holds = member::slot(arena, id.index()).hold_life().is_ok();
+        let holds = member::slot(arena, id.index()).hold_life(id) == Ok(true);
         let _ = held.send(holds);
         holds
     })?;

@@ -170,6 +170,28 @@ fn killed_at_any_instruction_of_a_create_that_needs_more_than_a_header() {
 }
 
 #[test]
+fn killed_at_any_instruction_of_giving_memory_back() {
+    alone(|survivor| {
+        // More than may lie idle, so the last drop punches it out.
+        const HUGE: usize = 64 << 20;
+        let ring = || Some(Ring::create(9, HUGE).expect("a ring"));
+        let last = |ring: &mut Option<Ring>| *ring = None;
+        kill_at_each(
+            "last drop of 64 MiB",
+            || member(ring, last),
+            |_| {
+                let ring = ring().expect("there is room");
+                let mut tail = ring.tail(until()).expect("the tail");
+                tail.push(&[&[7; 1 << 20]], 0)
+                    .expect("room, with memory behind it");
+                drop(tail);
+                survivor.goes_on();
+            },
+        );
+    });
+}
+
+#[test]
 fn killed_at_any_instruction_of_a_drop() {
     alone(|survivor| {
         let after = |_| survivor.goes_on();

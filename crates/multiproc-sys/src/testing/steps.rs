@@ -160,6 +160,15 @@ pub fn advance(pid: u32, trace: &Trace, steps: usize) -> Result<Reached, String>
     Ok(Reached::Inside(address))
 }
 
+/// Lets a child that [`advance`] has stopped go on, untraced. It must not come to [`end`].
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn go_on(pid: u32) -> Result<(), String> {
+    ptrace::detach(Pid::from_raw(pid as i32), None).map_err(|errno| errno.to_string())
+}
+
 enum Run {
     There,
     End,
