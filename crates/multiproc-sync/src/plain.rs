@@ -36,7 +36,8 @@ use crate::door::{AtomicU64, Ordering};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot lie in shared memory as it is",
     note = "integers, floats, arrays of them, bool, char and types that derive `NoUninit` and \
-            `CheckedBitPattern` can; for anything else (String, Vec, HashMap) keep it in a Manager, or send it through a queue"
+            `CheckedBitPattern` can; keep anything else (String, Vec, HashMap) in a Manager, or send \
+            it through a queue"
 )]
 pub trait Plain: CheckedBitPattern + NoUninit {}
 
