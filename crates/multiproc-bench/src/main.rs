@@ -11,7 +11,7 @@
 //!
 //! | bench | impls | parameters | metrics |
 //! |---|---|---|---|
-//! | `start` | `ours`, `ours-spawn`, `raw-fork`, `procspawn` | `reps`, `ballast` (MiB touched in the parent) | `start_join_p50`, `_p99` (ns) |
+//! | `start` | `ours`, `ours-spawn`, `raw-fork`, `procspawn` | `reps`, `ballast` (MiB touched in the parent), `argument` (bytes), `batch` (so many at a time) | `start_join_p50`, `_p99` (ns), `starts_per_s` |
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
 //! | `oneway` | `ours`, `crossbeam` (threads), `ipc-channel`, `socketpair`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
 //! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |

@@ -5,15 +5,24 @@ use std::sync::atomic::AtomicU32;
 
 /// Forks a child that ends at once, and waits for it.
 pub(crate) fn fork_and_wait() -> io::Result<()> {
+    wait(fork_one()?)
+}
+
+/// Forks a child that ends at once.
+pub(crate) fn fork_one() -> io::Result<libc::pid_t> {
     // SAFETY: fork asks only that the child of a process with threads keeps to async-signal-safe
     // functions; the child calls `_exit` and nothing else.
     let pid = unsafe { libc::fork() };
     match pid {
-        -1 => return Err(io::Error::last_os_error()),
+        -1 => Err(io::Error::last_os_error()),
         // SAFETY: `_exit` may be called anywhere; nothing of this process is used after it.
         0 => unsafe { libc::_exit(0) },
-        _ => {}
+        pid => Ok(pid),
     }
+}
+
+/// Waits for a child.
+pub(crate) fn wait(pid: libc::pid_t) -> io::Result<()> {
     let mut status = 0;
     // SAFETY: `status` is a valid place for an int during the call.
     match unsafe { libc::waitpid(pid, &mut status, 0) } {
