@@ -3,3 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo test --workspace --locked --no-fail-fast "$@"
+# What only a feature brings.
+cargo test --package multiproc-process --locked --features tracing --test tracing "$@"

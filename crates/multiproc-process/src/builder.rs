@@ -225,7 +225,7 @@ where
         let work = match self.work {
             Work::Task(task, given) => {
                 let task = task?;
-                argument = parcel::store(&codec::encode(&given)?)?;
+                argument = parcel::store(&codec::encode_owned(given)?)?;
                 start::Work::Task(task, &argument)
             }
             Work::Closure(closure) => start::Work::Closure(Box::new(|reply| {

@@ -55,6 +55,28 @@ pub fn encode<T: Serialize + 'static>(value: &T) -> Result<Parcel, EncodeError> 
     Ok(parcel)
 }
 
+/// [`encode`] of a value that is not needed any more: one that is its own encoding is not copied.
+///
+/// # Errors
+///
+/// As [`encode`].
+pub fn encode_owned<T: Serialize + 'static>(value: T) -> Result<Parcel, EncodeError> {
+    let mut value = Some(value);
+    let slot = &mut value as &mut dyn Any;
+    let vec = slot
+        .downcast_mut::<Option<Vec<u8>>>()
+        .and_then(Option::take);
+    let slot = &mut value as &mut dyn Any;
+    let bytes = slot.downcast_mut::<Option<Bytes>>().and_then(Option::take);
+    match (vec.or(bytes.map(Vec::from)), &value) {
+        (None, Some(value)) => encode(value),
+        (payload, _) => Ok(Parcel {
+            bytes: payload.unwrap_or_default(),
+            attachments: Vec::new(),
+        }),
+    }
+}
+
 /// Appends `value` to `parcel`. Its handles' indices count on from the attachments already there, so
 /// several values may share one list.
 ///

@@ -134,7 +134,11 @@ proptest! {
         prop_assert_eq!(codec::decode::<Vec<u8>>(&payload, &[]), Ok(payload.clone()));
         prop_assert_eq!(codec::decode::<Bytes>(&payload, &[]), Ok(bytes.clone()));
         prop_assert_eq!(codec::raw_bytes(&bytes), Some(&*payload));
-        prop_assert_eq!(codec::from_raw_bytes::<Bytes>(payload), Ok(bytes));
+        let at = payload.as_ptr();
+        let moved = codec::encode_owned(payload).unwrap();
+        prop_assert_eq!(moved.bytes.as_ptr(), at, "not copied");
+        prop_assert_eq!(&codec::encode_owned(bytes.clone()).unwrap().bytes, &moved.bytes);
+        prop_assert_eq!(codec::from_raw_bytes::<Bytes>(moved.bytes), Ok(bytes));
     }
 
     #[test]
@@ -167,6 +171,9 @@ fn types_of_the_standard_library_travel() {
 
 #[test]
 fn only_payloads_are_raw() {
+    let encoded = codec::encode(&(7, "text".to_owned())).unwrap();
+    let owned = codec::encode_owned((7, "text".to_owned())).unwrap();
+    assert_eq!(owned.bytes, encoded.bytes);
     assert_eq!(codec::raw_bytes(&"text".to_owned()), None);
     assert_eq!(codec::raw_bytes(&[1u8, 2]), None);
     assert_eq!(codec::from_raw_bytes::<String>(vec![1]), Err(vec![1]));
