@@ -6,11 +6,13 @@
 //! | rung | readable | nothing | watching | [`Watch::settle`], once the thing is no longer ready |
 //!
 //! Both changes happen under the mutex of the ringer's table, and both end with a look at the thing
-//! after its words were armed.
+//! after its words were armed. Who takes something out of the thing looks at the state without the
+//! mutex: so the thread says "rung" and looks once more before it rings; either it sees that nothing is
+//! left, or the taker sees that there is something to settle.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use multiproc_sys::{Errno, poll};
@@ -109,6 +111,8 @@ impl Watch {
     pub fn settle(&self) {
         let Ok(mine) = self.mine() else { return };
         let watched = &mine.watched;
+        // SYNC POINT watch
+        fence(Ordering::SeqCst);
         if !watched.rung.load(Ordering::Acquire) || watched.thing.is_ready() {
             return;
         }
@@ -133,12 +137,18 @@ fn set_of<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) -> Result<poll::Watch, 
 impl Watched {
     /// Rings if the thing is ready, else has its words watched.
     pub(crate) fn look(self: &Arc<Watched>, ticket: u64, table: &mut Table) {
-        let armed = Sources::of(&[&*self.thing]).arm();
-        if self.thing.is_ready() {
-            self.rung.store(true, Ordering::Release);
-            self.bell.ring();
-        } else {
-            table.add(ticket, &armed, &Then::Look(Arc::clone(self)));
+        loop {
+            let armed = Sources::of(&[&*self.thing]).arm();
+            if !self.thing.is_ready() {
+                return table.add(ticket, &armed, &Then::Look(Arc::clone(self)));
+            }
+            self.rung.store(true, Ordering::SeqCst);
+            // SYNC POINT watch
+            fence(Ordering::SeqCst);
+            if self.thing.is_ready() {
+                return self.bell.ring();
+            }
+            self.rung.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -219,6 +229,21 @@ mod tests {
         }
         flag.set(1);
         assert!(readable(&flag.watch(), Deadline::NOW));
+    }
+
+    #[test]
+    fn it_is_not_readable_once_what_made_it_so_was_taken() {
+        let flag = Flag::new();
+        let watch = flag.watch();
+        let mut chance = testing::Chance::new();
+        for _ in 0..3_000 {
+            flag.set(1);
+            chance.moment(Duration::from_micros(30));
+            flag.set(0);
+            watch.settle();
+            chance.moment(Duration::from_micros(10));
+            assert!(!readable(&watch, Deadline::NOW));
+        }
     }
 
     #[test]
