@@ -98,6 +98,7 @@ step "$bin/shared_memory"
 step "$bin/lock"
 step "$bin/semaphore"
 step "$bin/event"
+step "$bin/wait_first"
 step "$bin/deadlock"
 # CHAOS=n: twenty thousand kills.
 step "$bin/holders" ${CHAOS:+20000}
