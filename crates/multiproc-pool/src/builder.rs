@@ -55,6 +55,7 @@ pub struct PoolBuilder<S = (), K = Processes> {
     method: Option<StartMethod>,
     start_timeout: Option<Duration>,
     grace: Duration,
+    keeps_stderr: bool,
     /// What is wrong with what was asked for: said by `build`.
     refused: Option<BuildError>,
     what: PhantomData<fn(K) -> S>,
@@ -70,6 +71,7 @@ impl<K> PoolBuilder<(), K> {
             method: None,
             start_timeout: None,
             grace: GRACE,
+            keeps_stderr: false,
             refused: None,
             what: PhantomData,
         }
@@ -110,6 +112,7 @@ impl<K> PoolBuilder<(), K> {
             method: self.method,
             start_timeout: self.start_timeout,
             grace: self.grace,
+            keeps_stderr: self.keeps_stderr,
             refused: self.refused,
             what: PhantomData,
         }
@@ -235,6 +238,7 @@ impl<S, K> PoolBuilder<S, K> {
             method,
             start_timeout: self.start_timeout,
             grace: self.grace,
+            keeps_stderr: self.keeps_stderr,
         })?);
         let started = (0..workers).try_for_each(|slot| hub.start_worker(slot));
         if let Err(error) = hub.supervise() {
@@ -272,6 +276,17 @@ impl<S> PoolBuilder<S, Processes> {
     /// is replaced, and nothing is lost. By default any number.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.terms.most_memory = bytes.max(1);
+        self
+    }
+
+    /// Whether the last 4 KiB that a worker wrote to its standard error come with the error of a task
+    /// that it took along ([`WorkerLost`](TaskErrorKind::WorkerLost)). By default not.
+    ///
+    /// What workers write then goes through a pipe and a thread of this process to its own standard
+    /// error: a worker sees no terminal there, and what it wrote in the last moment before this process
+    /// ends may not be shown.
+    pub fn capture_stderr(mut self, capture: bool) -> Self {
+        self.keeps_stderr = capture;
         self
     }
 

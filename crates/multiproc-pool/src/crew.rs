@@ -4,6 +4,7 @@
 //! and becomes one only when its worker is gone and buried. Workers are stopped under the same lock,
 //! so that a signal never reaches the successor of the one that was meant.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -15,6 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::BrokenCause;
 use crate::hub::Hub;
+use crate::stderr::LastWords;
 use crate::terms::Terms;
 use crate::words::{Board, Claim};
 use crate::worker::{self, Seat};
@@ -33,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) start_timeout: Option<Duration>,
     /// How long a worker that was asked to end may take before it is killed.
     pub(crate) grace: Duration,
+    /// Whether the last of a worker's standard error is kept.
+    pub(crate) keeps_stderr: bool,
 }
 
 /// The workers of one pool.
@@ -81,7 +85,10 @@ pub(crate) struct Up {
 }
 
 enum Worker {
-    Process(Process<Result<(), String>>),
+    Process {
+        process: Process<Result<(), String>>,
+        stderr: Option<Arc<LastWords>>,
+    },
     /// A thread can be asked, and not be made, to end.
     Thread,
 }
@@ -254,9 +261,20 @@ impl Slot {
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.place {
             Place::Up(Up {
-                worker: Worker::Process(process),
+                worker: Worker::Process { process, .. },
                 ..
             }) => Some(process.pid()),
+            _ => None,
+        }
+    }
+
+    /// The last that the worker of this slot, now dead, wrote to its standard error.
+    pub(crate) fn last_words(&self) -> Option<Arc<LastWords>> {
+        match &self.place {
+            Place::Up(Up {
+                worker: Worker::Process { stderr, .. },
+                ..
+            }) => stderr.clone(),
             _ => None,
         }
     }
@@ -268,7 +286,7 @@ impl Slot {
         }
         match &self.place {
             Place::Up(Up {
-                worker: Worker::Process(process),
+                worker: Worker::Process { process, .. },
                 ..
             }) => match process.try_join() {
                 Ok(Ok(())) => Ending::Left,
@@ -283,7 +301,7 @@ impl Slot {
 impl Up {
     /// Asks it to end, and has it killed after `grace`.
     fn end(&mut self, grace: Duration) {
-        if let (Worker::Process(process), None) = (&self.worker, self.ending) {
+        if let (Worker::Process { process, .. }, None) = (&self.worker, self.ending) {
             // One that cannot be signalled is gone already.
             let _ = process.terminate();
             self.ending = Some(Instant::now() + grace);
@@ -295,7 +313,7 @@ impl Up {
     }
 
     fn kill(&self) {
-        if let Worker::Process(process) = &self.worker {
+        if let Worker::Process { process, .. } = &self.worker {
             // As in `end`.
             let _ = process.kill();
         }
@@ -341,17 +359,30 @@ impl Hub {
     }
 
     fn start_process(self: &Arc<Hub>, slot: usize, seat: Seat) -> Result<Worker, BrokenCause> {
-        let process = Process::new(worker::work, seat)
+        let mut builder = Process::new(worker::work, seat)
             .name(self.worker_name(slot))
             .daemon(true)
-            .start_method(self.crew.plan.method)
-            .start()
-            .map_err(BrokenCause::Start)?;
+            .start_method(self.crew.plan.method);
+        let mut stderr = None;
+        if self.crew.plan.keeps_stderr {
+            // Without a descriptor for it, its last words are not kept; it works all the same.
+            if let Ok((reader, writer)) = LastWords::new() {
+                builder = builder.stderr(OwnedFd::from(writer));
+                stderr = Some(reader);
+            }
+        }
+        let process = builder.start().map_err(BrokenCause::Start)?;
+        if let Some(stderr) = stderr.clone() {
+            let process = process.clone();
+            let relay = std::thread::Builder::new().name(format!("{} stderr", process.name()));
+            // Without a thread for it, what it writes is shown when it has ended.
+            let _ = relay.spawn(move || stderr.relay(process.sentinel()));
+        }
         let (report, pid) = (self.reporter(), process.pid());
         process.on_exit(Box::new(move |status| {
             report(Exit::of_process(slot, pid, status));
         }));
-        Ok(Worker::Process(process))
+        Ok(Worker::Process { process, stderr })
     }
 
     fn start_thread(self: &Arc<Hub>, slot: usize, seat: Seat) -> Result<Worker, BrokenCause> {

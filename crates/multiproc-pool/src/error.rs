@@ -63,6 +63,9 @@ pub enum TaskErrorKind {
         status: ExitStatus,
         /// Whether the kernel killed it because its control group had used up its memory.
         oom: bool,
+        /// The last it wrote to its standard error, 4 KiB at most; empty unless the pool was built
+        /// with [`capture_stderr`](crate::PoolBuilder::capture_stderr).
+        stderr: String,
     },
     /// Not in time. With [`attempts`](TaskError::attempts) of 1 or more, the task ran longer than its
     /// limit and was stopped; with 0, the caller did not wait longer: the task goes on, ask again.
@@ -249,7 +252,11 @@ impl fmt::Display for TaskErrorKind {
                 None => write!(f, "panicked: {message}"),
             },
             TaskErrorKind::WorkerLost {
-                pid, status, oom, ..
+                pid,
+                status,
+                oom,
+                stderr,
+                ..
             } => {
                 write!(
                     f,
@@ -258,7 +265,11 @@ impl fmt::Display for TaskErrorKind {
                 if *oom {
                     f.write_str(", as there was no memory left for its control group")?;
                 }
-                f.write_str("; Retry::idempotent has tasks run again that may run twice")
+                f.write_str("; Retry::idempotent has tasks run again that may run twice")?;
+                if !stderr.is_empty() {
+                    write!(f, "; its last words: {}", stderr.trim_end())?;
+                }
+                Ok(())
             }
             TaskErrorKind::TimedOut => {
                 f.write_str("no result yet within the timeout; the task goes on, ask again")

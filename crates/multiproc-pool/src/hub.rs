@@ -244,11 +244,13 @@ impl Hub {
         self.drain_slot(slot);
         self.readers[slot].lock().ring = None;
         if let Some(claim) = self.take_claim(slot) {
+            let last_words = self.crew.slots().of[slot].last_words();
             let lost = TaskErrorKind::WorkerLost {
                 pid,
                 signal: status.signal(),
                 status,
                 oom: self.coroner.was_oom(status),
+                stderr: last_words.map_or_else(String::new, |words| words.text()),
             };
             let loss = self.book.lock().give_back(claim, lost);
             self.trace.ended(slot, pid, status, loss);

@@ -80,6 +80,7 @@ mod result;
 #[cfg(test)]
 mod settle_tests;
 mod stats;
+mod stderr;
 mod supervisor;
 mod terms;
 mod thread;

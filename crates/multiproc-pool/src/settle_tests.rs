@@ -74,6 +74,7 @@ fn hub(name: &str, workers: usize) -> Hub {
         method: StartMethod::default(),
         start_timeout: None,
         grace: Duration::ZERO,
+        keeps_stderr: false,
     })
     .expect("there is memory")
 }

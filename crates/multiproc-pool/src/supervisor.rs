@@ -38,6 +38,8 @@ impl Hub {
 
     fn supervision(self: Arc<Hub>) {
         let mut watched = Watched::new(self.workers());
+        // One wait until somebody rings, so that an idle pool looks ever more seldom.
+        let mut sleeper = Sleeper::new(Deadline::NEVER);
         loop {
             self.crew.looks_at(0);
             self.bury_the_dead();
@@ -62,7 +64,10 @@ impl Hub {
                 self.board.watch().disarm();
                 continue;
             }
-            let _ = self.board.watch().sleep(&mut Sleeper::new(next));
+            sleeper.until(next);
+            if self.board.watch().sleep(&mut sleeper) {
+                sleeper = Sleeper::new(Deadline::NEVER);
+            }
         }
         self.crew.set_over();
     }
@@ -253,7 +258,7 @@ mod tests {
                 .is_broken()
         );
         assert!(pool.join().expect_err("it is broken").is_broken());
-        assert_eq!(pool.worker_pids(), []);
+        assert!(pool.worker_pids().is_empty());
     }
 
     #[test]

@@ -28,7 +28,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use multiproc_shm::{CreateError, Kind, Object, OpenError, Sleeper};
-use multiproc_sys::futex::{self, Woken};
+use multiproc_sys::futex;
 
 /// `b"pool"`
 const TAG: u32 = u32::from_le_bytes(*b"pool");
@@ -296,11 +296,10 @@ impl Alarm<'_> {
         self.0.swap(0, Ordering::SeqCst);
     }
 
-    /// Sleeps until rung after [`Alarm::arm`]. Returns early, too.
-    pub(crate) fn sleep(self, sleeper: &mut Sleeper) -> Woken {
-        let woken = sleeper.on(self.0, ASLEEP);
-        self.disarm();
-        woken
+    /// Sleeps until rung after [`Alarm::arm`]. Returns early, too: then `false`.
+    pub(crate) fn sleep(self, sleeper: &mut Sleeper) -> bool {
+        let _ = sleeper.on(self.0, ASLEEP);
+        self.0.swap(0, Ordering::SeqCst) == RUNG
     }
 
     /// Wakes the sleeper, or has it look again before it sleeps.
@@ -392,8 +391,8 @@ mod tests {
         let bell = board.bell();
         assert!(bell.arm());
         assert!(board.announce_to_collector(), "somebody was there");
-        let woken = bell.sleep(&mut Sleeper::new(multiproc_sys::clock::Deadline::NEVER));
-        assert_eq!(woken, Woken::Changed);
+        let mut sleeper = Sleeper::new(multiproc_sys::clock::Deadline::NEVER);
+        assert!(bell.sleep(&mut sleeper), "it was rung before");
         bell.ring();
         assert!(!bell.arm(), "it was rung while it looked");
         assert!(bell.arm(), "and has looked again");

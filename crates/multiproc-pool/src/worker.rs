@@ -183,6 +183,8 @@ impl<W: Witness> Worker<'_, W> {
 
     /// Waits for a chunk; `None`: the pool lets its workers go.
     fn next(&mut self, frame: &mut Vec<u8>) -> Option<(u32, Option<Object>)> {
+        // One wait until there is a chunk, so that an idle worker looks ever more seldom.
+        let mut sleeper = Sleeper::new(Deadline::NEVER);
         loop {
             if let Popped::Chunk { ticket, parcel } = self.pop(frame)? {
                 return Some((ticket, parcel));
@@ -194,7 +196,7 @@ impl<W: Witness> Worker<'_, W> {
                 CLOSING => self.announce(),
                 _ => self.tell_collector(),
             }
-            self.wait_for_tasks(state);
+            self.wait_for_tasks(state, &mut sleeper);
         }
     }
 
@@ -237,7 +239,7 @@ impl<W: Witness> Worker<'_, W> {
     }
 
     /// Sleeps until there may be a task, or another state than `seen`.
-    fn wait_for_tasks(&self, seen: u32) {
+    fn wait_for_tasks(&self, seen: u32, sleeper: &mut Sleeper) {
         for _ in 0..YIELDS {
             std::thread::yield_now();
             if !self.tasks.is_empty() {
@@ -249,7 +251,7 @@ impl<W: Witness> Worker<'_, W> {
         // SYNC POINT close: our results were pushed before `arm`, which fences; the parent changes the
         // state, then looks for results.
         if self.tasks.is_empty() && self.tasks.state().load(Ordering::Acquire) == seen {
-            let _ = bell.sleep(armed, &mut Sleeper::new(Deadline::NEVER));
+            let _ = bell.sleep(armed, sleeper);
         }
     }
 

@@ -78,6 +78,38 @@ fn fault_02_each_signal_is_named() {
 }
 
 #[test]
+fn fault_02_the_last_words_come_with_the_error() {
+    within_a_minute(|| {
+        let pool = Pool::builder().workers(2).capture_stderr(true);
+        let pool = pool.build().unwrap();
+        let says = |words: String| -> () {
+            // Past the test harness, which would keep it.
+            let mut stderr = std::io::stderr();
+            std::io::Write::write_all(&mut stderr, words.as_bytes()).unwrap();
+            std::process::abort()
+        };
+        let words = |text: String| {
+            let error = pool.apply(says, text).unwrap_err();
+            let TaskErrorKind::WorkerLost { stderr, .. } = error.kind() else {
+                panic!("another kind: {error}");
+            };
+            assert!(error.to_string().ends_with(stderr.trim_end()), "{error}");
+            stderr.clone()
+        };
+        for n in 0..5 * chaos() {
+            let text = format!("something is wrong with {n}\n");
+            assert_eq!(words(text.clone()), text);
+        }
+        // More than a pipe holds: it is passed on meanwhile, and the last is kept.
+        let long = "and so on\n".repeat(20_000);
+        let last = words(long.clone());
+        assert_eq!(last.len(), 4 << 10);
+        assert!(long.ends_with(&last));
+        assert_eq!(pool.apply(|n: u8| n, 1).unwrap(), 1);
+    });
+}
+
+#[test]
 fn fault_04_a_panic_is_an_error_and_the_worker_lives() {
     within_a_minute(|| {
         let pool = Pool::new(1).unwrap();

@@ -59,6 +59,11 @@ impl Sleeper {
         }
     }
 
+    /// The same wait, with another end.
+    pub fn until(&mut self, deadline: Deadline) {
+        self.deadline = deadline;
+    }
+
     /// When the wait ends.
     pub fn deadline(&self) -> Deadline {
         self.deadline
