@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use multiproc_shm::{Sources, Waitable};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{RecvError, SendError};
 use crate::receiver::Receiver;
@@ -15,8 +16,8 @@ use crate::transport::{In, Out};
 
 /// One end of a connection: sends `S`, receives `R`.
 ///
-/// From a [`Listener`](crate::Listener)
-/// and a [`Client`](crate::Client).
+/// From [`pipe`](crate::pipe), between processes of one family, or from a [`Listener`](crate::Listener)
+/// and a [`Client`](crate::Client), between strangers; the verbs are the same.
 ///
 /// # If a process dies
 ///
@@ -201,5 +202,30 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
 impl<S, R> Clone for Connection<S, R> {
     fn clone(&self) -> Connection<S, R> {
         Connection::of(self.sender.clone(), self.receiver.clone())
+    }
+}
+
+/// As its receiving half.
+impl<S, R> Waitable for Connection<S, R> {
+    fn is_ready(&self) -> bool {
+        self.receiver.is_ready()
+    }
+
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        self.receiver.sources(sources);
+    }
+}
+
+// No bounds on `S` and `R`, so that a struct with such a field can derive its own.
+impl<S, R> Serialize for Connection<S, R> {
+    fn serialize<X: Serializer>(&self, serializer: X) -> Result<X::Ok, X::Error> {
+        (&self.sender, &self.receiver).serialize(serializer)
+    }
+}
+
+impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Connection<S, R>, D::Error> {
+        let (sender, receiver) = Deserialize::deserialize(deserializer)?;
+        Ok(Connection::of(sender, receiver))
     }
 }

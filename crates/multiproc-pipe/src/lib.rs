@@ -1,6 +1,24 @@
 //! Connections: messages between two ends, in one process, in two, or in two programs.
 //!
 //! ```
+//! let (here, there) = multiproc_pipe::pipe::<String, usize>()?;
+//! here.send(&"hello".to_string())?;
+//! there.send(&there.recv()?.len())?;
+//! assert_eq!(here.recv()?, 5);
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! # In the family
+//!
+//! [`pipe`] makes two ends that both send and receive, [`channel`] a [`Sender`] and a [`Receiver`]. They
+//! lie in the memory that the processes of a family share: no descriptor, no system call while both
+//! sides are awake. Ends are `Clone + Send + Sync` and serde values; whatever a message carries (locks,
+//! queues, other pipes, open files as `Fd`) arrives as the same thing. Messages may be of any length: long
+//! ones travel in pieces, and take no shared memory but the pipe's own.
+//!
+//! # Between strangers
+//!
+//! ```
 //! use multiproc_pipe::{Client, Connection, Listener};
 //!
 //! let listener = Listener::bind("unix:")?.authkey(b"secret");
@@ -15,8 +33,6 @@
 //! assert_eq!(client.recv()?, "hello");
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
-//!
-//! # Strangers
 //!
 //! Programs that are no family meet at a [`Listener`]: at a Unix socket's file, or at a TCP port of this
 //! machine. Both sides show that they know the [`Key`] before anything is decoded, and on a Unix socket
@@ -37,7 +53,9 @@
 
 mod connection;
 mod error;
+mod family;
 mod listener;
+mod pipe;
 mod receiver;
 mod sender;
 #[doc(hidden)]
@@ -47,6 +65,8 @@ mod transport;
 pub use connection::Connection;
 pub use error::{AcceptError, BindError, ConnectError, RecvError, SendError};
 pub use listener::{Client, Listener};
+pub use multiproc_shm::CreateError;
+pub use pipe::{Ends, channel, pipe};
 pub use receiver::{Iter, Receiver};
 pub use sender::Sender;
 pub use stranger::address::{Address, AddressError, IntoAddress};

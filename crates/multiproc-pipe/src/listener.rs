@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use multiproc_shm::{Sources, Waitable};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::{poll, stream};
 use parking_lot::Mutex;
@@ -200,6 +201,13 @@ impl Listener {
     /// Why strangers were turned away since the last call: at most the last 64.
     pub fn take_refused(&self) -> Vec<ConnectError> {
         self.gate.lock().take_refused()
+    }
+}
+
+/// Ready when [`Listener::try_accept`] may have an answer.
+impl Waitable for Listener {
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        sources.fd(self.door.as_fd());
     }
 }
 

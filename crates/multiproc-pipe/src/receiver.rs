@@ -4,15 +4,18 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
+use multiproc_shm::{Object, Sources, Waitable};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Parcel, codec};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::RecvError;
+use crate::family::RingIn;
 use crate::transport::In;
 
-/// Receives values of `T`, one way: from [`Connection::split`](crate::Connection::split).
+/// Receives values of `T`, one way: from [`channel`](crate::channel) or [`Connection::split`](crate::Connection::split).
 ///
 /// Each message goes to one of the clones. Senders are refused when the last is dropped or closed, or
 /// has died with its process.
@@ -192,6 +195,17 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> IntoIterator for &'a Receive
     }
 }
 
+/// Ready while there is something to receive, and at the end. Of a long message, its beginning is enough.
+impl<T> Waitable for Receiver<T> {
+    fn is_ready(&self) -> bool {
+        self.in_.is_ready()
+    }
+
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        self.in_.sources(sources);
+    }
+}
+
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Receiver<T> {
         Receiver::of(self.in_.clone())
@@ -203,5 +217,21 @@ impl<T> fmt::Debug for Receiver<T> {
         f.debug_struct("Receiver")
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+// No bounds on `T`, so that a struct with such a field can derive its own.
+impl<T> Serialize for Receiver<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let object = self.in_.object().map_err(S::Error::custom)?;
+        object.serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Receiver<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Receiver<T>, D::Error> {
+        let object = Object::deserialize(deserializer)?;
+        let ring = RingIn::open(object).map_err(D::Error::custom)?;
+        Ok(Receiver::of(In::Ring(ring)))
     }
 }

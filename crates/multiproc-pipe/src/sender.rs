@@ -4,15 +4,18 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
+use multiproc_shm::Object;
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::codec;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::SendError;
+use crate::family::RingOut;
 use crate::transport::Out;
 
-/// Sends values of `T`, one way: from [`Connection::split`](crate::Connection::split).
+/// Sends values of `T`, one way: from [`channel`](crate::channel) or [`Connection::split`](crate::Connection::split).
 ///
 /// Clones send to the same receivers; messages of several senders never mix. The other side sees the end
 /// when the last is dropped or closed, or has died with its process.
@@ -160,5 +163,21 @@ impl<T> fmt::Debug for Sender<T> {
         f.debug_struct("Sender")
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+// No bounds on `T`, so that a struct with such a field can derive its own.
+impl<T> Serialize for Sender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let object = self.out.object().map_err(S::Error::custom)?;
+        object.serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Sender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Sender<T>, D::Error> {
+        let object = Object::deserialize(deserializer)?;
+        let ring = RingOut::open(object).map_err(D::Error::custom)?;
+        Ok(Sender::of(Out::Ring(ring)))
     }
 }

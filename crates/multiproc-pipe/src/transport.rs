@@ -6,21 +6,25 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use multiproc_shm::{Object, Sources};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Attachment, EncodeError, Parcel};
 
 use crate::error::{RecvError, SendError};
+use crate::family::{RingIn, RingOut};
 use crate::stranger::socket::Socket;
 
 /// A handle that may send.
 #[derive(Clone, Debug)]
 pub(crate) enum Out {
+    Ring(RingOut),
     Socket(SocketHandle),
 }
 
 /// A handle that may receive.
 #[derive(Clone, Debug)]
 pub(crate) enum In {
+    Ring(RingIn),
     Socket(SocketHandle),
 }
 
@@ -38,6 +42,7 @@ impl Out {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         match self {
+            Out::Ring(ring) => ring.send(bytes, attachments, deadline),
             Out::Socket(_) if !attachments.is_empty() => {
                 Err(SendError::Encode(EncodeError::new("handle", STRANGER)))
             }
@@ -50,17 +55,30 @@ impl Out {
 
     pub(crate) fn close(&self) {
         match self {
+            Out::Ring(ring) => ring.close(),
             Out::Socket(handle) => handle.close(),
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         match self {
+            Out::Ring(ring) => ring.is_closed(),
             Out::Socket(handle) => handle.is_closed(),
+        }
+    }
+
+    /// What travels when the handle is sent.
+    pub(crate) fn object(&self) -> Result<Object, &'static str> {
+        match self {
+            Out::Ring(ring) => ring.object().ok_or(CLOSED),
+            Out::Socket(_) => Err(STAYS),
         }
     }
 }
 
+const CLOSED: &str = "a closed end of a pipe does not travel";
+const STAYS: &str =
+    "a connection to a stranger stays in the process that made it; send what it receives instead";
 const STRANGER: &str = "shared objects (locks, queues, pipes, ..) do not travel to strangers: the \
                         other side is another program, or came by a listener";
 
@@ -74,25 +92,54 @@ impl In {
     #[inline]
     pub(crate) fn recv(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
         match self {
+            In::Ring(ring) => ring.recv(most, deadline),
             In::Socket(handle) => handle.open().ok_or(RecvError::Closed)?.recv(most, deadline),
         }
     }
 
     pub(crate) fn poll(&self, deadline: Deadline) -> bool {
         match self {
+            In::Ring(ring) => ring.poll(deadline),
             In::Socket(handle) => handle.open().is_none_or(|socket| socket.poll(deadline)),
         }
     }
 
     pub(crate) fn close(&self) {
         match self {
+            In::Ring(ring) => ring.close(),
             In::Socket(handle) => handle.close(),
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         match self {
+            In::Ring(ring) => ring.is_closed(),
             In::Socket(handle) => handle.is_closed(),
+        }
+    }
+
+    /// What travels when the handle is sent.
+    pub(crate) fn object(&self) -> Result<Object, &'static str> {
+        match self {
+            In::Ring(ring) => ring.object().ok_or(CLOSED),
+            In::Socket(_) => Err(STAYS),
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            In::Ring(ring) => ring.answers() > 0,
+            // What has been read already; the rest is the descriptor's to say.
+            In::Socket(handle) => handle
+                .open()
+                .is_none_or(|socket| socket.poll(Deadline::NOW)),
+        }
+    }
+
+    pub(crate) fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        match self {
+            In::Ring(ring) => sources.bell(ring.ring().items()),
+            In::Socket(handle) => sources.fd(handle.as_fd()),
         }
     }
 }

@@ -13,7 +13,8 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 
 use multiproc_shm::{
-    CreateError, Found, HeadGuard, LockError, Object, OpenError, PushError, Ring, family, parcel,
+    CreateError, Found, HeadGuard, Late, LockError, Object, OpenError, Patience, PushError, Ring,
+    Waiting, family, parcel,
 };
 use multiproc_sys::clock::Deadline;
 
@@ -21,7 +22,6 @@ use crate::chain::{self, Chain};
 use crate::error::GetError;
 use crate::hands::Hands;
 use crate::item::{Body, Refused, Taken};
-use crate::waiting::{Late, Patience, Waiting};
 
 /// `b"queu"`
 const TAG: u32 = u32::from_le_bytes(*b"queu");

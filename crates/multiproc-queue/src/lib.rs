@@ -57,7 +57,6 @@ mod item;
 mod joinable;
 mod queue;
 mod simple;
-mod waiting;
 
 pub use error::{FinishError, GetError, GetManyError, PutError, TaskDoneError};
 pub use joinable::JoinableQueue;

@@ -32,7 +32,7 @@ use crate::ledger;
 use crate::log::Transaction;
 use crate::member::MemberId;
 use crate::object::Kind;
-use crate::{parcel, ring};
+use crate::{end, parcel, ring};
 
 /// 64 B << 0 ..= 64 B << 30, and one more, without headers, for the ledger's own blocks.
 pub(crate) const CLASSES: usize = 32;
@@ -502,6 +502,7 @@ fn drain_step(locked: &Locked<'_>) {
         Kind::Plain | Kind::Locked => None,
         Kind::Parcel => parcel::take_back(arena, &mut change, payload, room),
         Kind::Ring => ring::take_back(arena, &mut change, payload, room),
+        Kind::End => end::take_back(arena, &mut change, payload, room, head.tag),
     };
     match child {
         Some(handle) => {

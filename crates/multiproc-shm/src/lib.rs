@@ -14,7 +14,8 @@
 //! - [`parcel`]: a value with its references, stored in the arena; [`Outbox`] holds one.
 //! - [`RawLock`], [`Bell`], [`Sleeper`]: waiting, with a bound, for something another process does.
 //! - [`Waitable`]: one of several things to wait for; [`ring_when_changed`], [`Watch`]: beside descriptors.
-//! - [`Ring`]: frames in order, from many producers to many consumers.
+//! - [`Ring`]: frames in order, from many producers to many consumers; [`End`]: one side of a ring,
+//!   which the other hears of when it ends.
 //! - [`family`]: who is a member, and what happens when one dies.
 //!
 //! # If a process dies
@@ -35,6 +36,7 @@ mod bell;
 mod deadlock;
 mod door;
 mod doorbell;
+mod end;
 mod error;
 pub mod family;
 mod files;
@@ -53,12 +55,14 @@ mod sweep;
 #[doc(hidden)]
 pub mod testing;
 pub mod waitable;
+mod waiting;
 mod watch;
 
 pub use alloc::Usage;
 pub use bell::Bell;
 pub use deadlock::{DeadlockLink, take_cycle};
 pub use doorbell::ring_when_changed;
+pub use end::End;
 pub use error::{AccessError, CreateError, OpenError};
 pub use list::{ListBuilder, ListError, ListItem, ShareableList};
 pub use lock::{LockError, RawGuard, RawLock, Taken, spin_limit};
@@ -69,6 +73,7 @@ pub use ring::{Found, Frame, HeadGuard, PushError, Ring, TailGuard};
 pub use segment::{SharedMemory, SharedMemoryManager};
 pub use sleep::Sleeper;
 pub use waitable::{Sources, Waitable};
+pub use waiting::{Late, Patience, Waiting};
 pub use watch::Watch;
 
 #[doc = include_str!("../PROTOCOL.md")]

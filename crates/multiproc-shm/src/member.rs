@@ -61,6 +61,11 @@ const _: () = assert!(size_of::<Slot>() == 128);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MemberId(u64);
 
+/// What of an index's half is free for [`MemberId::with_thing`].
+const THING_SHIFT: u32 = 12;
+const THING_MOST: u32 = (1 << 20) - 1;
+const _: () = assert!(MEMBERS <= 1 << THING_SHIFT);
+
 impl MemberId {
     pub(crate) fn new(index: u32, generation: u32) -> MemberId {
         MemberId(u64::from(generation) << 32 | u64::from(index))
@@ -76,6 +81,16 @@ impl MemberId {
     pub fn from_bits(bits: u64) -> Option<MemberId> {
         let id = MemberId(bits);
         (id.generation() != 0 && id.index() < MEMBERS).then_some(id)
+    }
+
+    /// A word that names the member and one of its 2^20 things. Never 0.
+    pub fn with_thing(self, thing: u32) -> u64 {
+        self.0 | u64::from(thing & THING_MOST) << THING_SHIFT
+    }
+
+    /// The member in a word of [`MemberId::with_thing`]; `None` for what cannot be one.
+    pub fn of_thing(word: u64) -> Option<MemberId> {
+        MemberId::from_bits(word & !(u64::from(THING_MOST) << THING_SHIFT))
     }
 
     #[inline]

@@ -42,6 +42,8 @@ pub enum Kind {
     Ring = 2,
     /// It holds none, and begins with a [`RawLock`].
     Locked = 3,
+    /// It holds one ring, which is told when it dies: an [`End`](crate::End).
+    End = 4,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             1 => Kind::Parcel,
             2 => Kind::Ring,
             3 => Kind::Locked,
+            4 => Kind::End,
             _ => Kind::Plain,
         }
     }
@@ -146,7 +149,7 @@ impl Object {
         let len = match kind {
             Kind::Plain => len,
             Kind::Locked => len.max(size_of::<RawLock>()),
-            Kind::Parcel | Kind::Ring => {
+            Kind::Parcel | Kind::Ring | Kind::End => {
                 return Err(CreateError::Invalid(format!(
                     "{kind:?} objects have their own maker"
                 )));
@@ -352,7 +355,7 @@ impl Reference {
     /// Whether a thread of this process holds a lock that lies in the object.
     fn has_lock_held_here(&self) -> bool {
         match Kind::from_bits(self.kind.load(Ordering::Relaxed)) {
-            Kind::Plain | Kind::Parcel => false,
+            Kind::Plain | Kind::Parcel | Kind::End => false,
             // SAFETY: as in `Object::lock`; this reference still keeps the object.
             Kind::Locked => unsafe { self.payload.cast::<RawLock>().as_ref() }.is_held_here(),
             Kind::Ring => ring::is_locked_here(self.payload, self.len),

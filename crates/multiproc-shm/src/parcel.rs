@@ -14,6 +14,7 @@
 //! | loading | references in the dead one's row, and the parcel untouched |
 //! | taking back | the parcel on the dying list, owning fewer |
 
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use multiproc_wire::{Attachment, Parcel};
@@ -57,7 +58,16 @@ const HANDLE: usize = size_of::<[u64; 3]>();
 /// nor an open file; for open files also [`CreateError::Limit`] and [`CreateError::NoExchange`].
 /// Nothing is left behind.
 pub fn store(parcel: &Parcel) -> Result<Object, CreateError> {
-    let (others, bundle) = files::bundle(&parcel.attachments)?;
+    store_parts(&[&parcel.bytes], &parcel.attachments)
+}
+
+/// As [`store`], for bytes that lie in several places.
+///
+/// # Errors
+///
+/// As [`store`].
+pub fn store_parts(parts: &[&[u8]], attachments: &[Attachment]) -> Result<Object, CreateError> {
+    let (others, bundle) = files::bundle(attachments)?;
     let objects = others.into_iter().map(|attachment| {
         Object::from_attachment(attachment).ok_or_else(|| {
             let text = "only shared objects and open files can travel in shared memory";
@@ -67,7 +77,7 @@ pub fn store(parcel: &Parcel) -> Result<Object, CreateError> {
     let mut objects = objects.collect::<Result<Vec<_>, _>>()?;
     let tag = bundle.as_ref().map_or(TAG, |_| TAG_WITH_FILES);
     objects.extend(bundle);
-    let stored = fill(tag, objects.len(), &parcel.bytes)?;
+    let stored = fill(tag, objects.len(), parts)?;
     for object in &objects {
         append(&stored, object)?;
     }
@@ -80,23 +90,26 @@ pub fn store(parcel: &Parcel) -> Result<Object, CreateError> {
 ///
 /// [`CreateError::NoSpace`] with nothing left behind.
 pub fn store_bytes(bytes: &[u8]) -> Result<Object, CreateError> {
-    fill(TAG, 0, bytes)
+    fill(TAG, 0, &[bytes])
 }
 
-fn fill(tag: u32, room: usize, bytes: &[u8]) -> Result<Object, CreateError> {
-    let stored = lay_out(tag, room, bytes.len())?;
+fn fill(tag: u32, room: usize, parts: &[&[u8]]) -> Result<Object, CreateError> {
+    let stored = lay_out(tag, room, parts.iter().map(|part| part.len()).sum())?;
     // SAFETY: `lay_out` made the payload long enough for the handles and these bytes; the object is
     // new, so nobody else reads it yet; source and target do not overlap.
     unsafe {
-        let target = stored.payload().add(STORED + room * HANDLE);
-        target.copy_from_nonoverlapping(std::ptr::NonNull::from(bytes).cast(), bytes.len());
+        let mut target = stored.payload().add(STORED + room * HANDLE);
+        for part in parts {
+            target.copy_from_nonoverlapping(NonNull::from(*part).cast(), part.len());
+            target = target.add(part.len());
+        }
     }
     stored.become_kind(Kind::Parcel);
     Ok(stored)
 }
 
 /// An empty parcel with room for `room` handles and `bytes` bytes.
-fn lay_out(tag: u32, room: usize, bytes: usize) -> Result<Object, CreateError> {
+pub(crate) fn lay_out(tag: u32, room: usize, bytes: usize) -> Result<Object, CreateError> {
     let object = Object::create_raw(tag, STORED + room * HANDLE + bytes)?;
     let stored = view(&object);
     stored.handles.store(0, Ordering::Relaxed);
@@ -112,7 +125,7 @@ fn view(object: &Object) -> &Stored {
 }
 
 /// Adds one owned handle; the room for it is the maker's.
-fn append(parcel: &Object, object: &Object) -> Result<(), CreateError> {
+pub(crate) fn append(parcel: &Object, object: &Object) -> Result<(), CreateError> {
     let arena = parcel.arena();
     let stored = view(parcel);
     let locked = arena.lock_for_create()?;
@@ -212,6 +225,13 @@ fn open_all(parcel: &Object, handles: u64) -> Result<Vec<Attachment>, OpenError>
         .collect()
 }
 
+/// The first object that a container owns, if it owns any.
+pub(crate) fn first(container: &Object) -> Result<Option<Object>, OpenError> {
+    let (handles, _, _) = shape(container)?;
+    let first = open_all(container, handles.min(1))?.pop();
+    Ok(first.and_then(Object::from_attachment))
+}
+
 /// A copy of the stored parcel in private memory.
 ///
 /// # Errors
@@ -306,9 +326,7 @@ impl Outbox {
     ///
     /// [`OpenError`].
     pub fn content(&self) -> Result<Option<Object>, OpenError> {
-        let (handles, _, _) = shape(&self.0)?;
-        let content = open_all(&self.0, handles.min(1))?.pop();
-        Ok(content.and_then(Object::from_attachment))
+        first(&self.0)
     }
 }
 

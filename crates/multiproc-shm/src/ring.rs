@@ -6,7 +6,7 @@
 //! | `head.cursor` | the next frame to take; everything before it is taken | the holder of `head.lock`, one store per frame |
 //! | `*.seen` | what this side last saw of the other cursor, so as to look there rarely | the holder of that side's lock |
 //! | `items`, `space` | bells for the two sides, for the layer above | see [`Bell`] |
-//! | `state` | the layer above's | |
+//! | `state`, `word` | the layer above's | |
 //!
 //! A cursor packs units of 16 bytes (upper half) and frames (lower half), both wrapping, so that one
 //! store moves both. `tail - head` is what is in the ring. A frame is contiguous: 8 bytes of header
@@ -28,6 +28,7 @@
 
 mod dying;
 mod head;
+mod sides;
 mod tail;
 
 use std::fmt;
@@ -41,6 +42,7 @@ use crate::object::{Handle, Kind, Object};
 
 pub(crate) use dying::{owned, take_back};
 pub use head::{Found, Frame, HeadGuard};
+pub(crate) use sides::tell;
 pub use tail::{PushError, TailGuard};
 
 /// What cursors count in.
@@ -71,7 +73,9 @@ struct BellLine(Bell);
 struct Control {
     capacity: AtomicU64,
     state: AtomicU32,
-    _room: [u32; 13],
+    _room: [u32; 5],
+    word: AtomicU64,
+    _more_room: [u64; 3],
     tail: Side,
     head: Side,
     items: BellLine,

@@ -183,7 +183,7 @@ fn owned(arena: &'static Arena, object: u64) -> Vec<Handle> {
     let payload = object + head.before_payload();
     match Kind::from_bits(head.kind) {
         Kind::Plain | Kind::Locked => Vec::new(),
-        Kind::Parcel => parcel::owned(arena, payload),
+        Kind::Parcel | Kind::End => parcel::owned(arena, payload),
         Kind::Ring => ring::owned(arena, payload, head.size() - head.before_payload()),
     }
 }

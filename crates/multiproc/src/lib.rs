@@ -122,7 +122,7 @@ pub use multiproc_manager::types::*;
 pub use multiproc_manager::{CallError, Manager, ManagerBuilder, ManagerError, ProxyError};
 pub use multiproc_pipe::{
     AcceptError, Address, BindError, Client, ConnectError, Connection, Key, Listener, Receiver,
-    RecvError, SendError, Sender,
+    RecvError, SendError, Sender, channel, pipe,
 };
 pub use multiproc_pool::{
     AnyPool, AsyncResult, BrokenCause, BuildError, Imap, ImapUnordered, Pool, PoolBuilder,

@@ -1,4 +1,4 @@
-//! How one side of a queue waits for the other: a little spinning while that may help, then sleep.
+//! How one side of a ring waits for the other: a little spinning while that may help, then sleep.
 //!
 //! Each look takes the cache line with the other side's cursor away from it, which costs both as much
 //! as several items do. So while items stream, it pays to look seldom and find many; while one side
@@ -6,9 +6,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use multiproc_shm::{Bell, Sleeper, spin_limit};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::Woken;
+
+use crate::bell::Bell;
+use crate::lock::spin_limit;
+use crate::sleep::Sleeper;
 
 /// Pauses before the first look while items stream: about a microsecond.
 const PATIENT: u32 = 24;
@@ -19,10 +22,10 @@ const TRIAL: u32 = 16;
 /// A patient wait has paid off if it found at least so many.
 const MANY: usize = 4;
 
-/// What one handle has learnt about waiting: waits since the last trial, or [`TRIAL`] while patience
+/// What one handle has learnt about waiting: waits since the last trial, or `TRIAL` while patience
 /// pays off. Private to the process; a wrong guess costs a microsecond.
 #[derive(Debug, Default)]
-pub(crate) struct Patience(AtomicU32);
+pub struct Patience(AtomicU32);
 
 impl Patience {
     /// Whether the next wait is to be patient.
@@ -41,8 +44,9 @@ impl Patience {
     }
 }
 
-/// One wait.
-pub(crate) struct Waiting<'a> {
+/// One wait for the other side of a ring.
+#[derive(Debug)]
+pub struct Waiting<'a> {
     patience: &'a Patience,
     sleeper: Sleeper,
     /// How long the next spin is, until the limit; 0 before the first.
@@ -50,10 +54,12 @@ pub(crate) struct Waiting<'a> {
 }
 
 /// The deadline has passed.
-pub(crate) struct Late;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late;
 
 impl<'a> Waiting<'a> {
-    pub(crate) fn new(patience: &'a Patience, deadline: Deadline) -> Waiting<'a> {
+    /// A wait until `deadline`.
+    pub fn new(patience: &'a Patience, deadline: Deadline) -> Waiting<'a> {
         Waiting {
             patience,
             sleeper: Sleeper::new(deadline),
@@ -63,7 +69,11 @@ impl<'a> Waiting<'a> {
 
     /// Returns when there may be something: `ready` says how much there is, and is asked again after
     /// the bell has been armed.
-    pub(crate) fn pause(&mut self, bell: &Bell, ready: impl Fn() -> usize) -> Result<(), Late> {
+    ///
+    /// # Errors
+    ///
+    /// [`Late`].
+    pub fn pause(&mut self, bell: &Bell, ready: impl Fn() -> usize) -> Result<(), Late> {
         if self.sleeper.deadline().has_passed() {
             return Err(Late);
         }

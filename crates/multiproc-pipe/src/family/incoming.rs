@@ -1,0 +1,357 @@
+//! Receiving from a ring.
+//!
+//! The invariant: the beginning of a long message is in one place, private to one process. Its owner is
+//! named in the ring, so that others leave the rest to it, and the ring's word is cleared before that
+//! place is given up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use multiproc_shm::{
+    End, Found, HeadGuard, LockError, MemberId, Object, OpenError, Patience, Ring, Waiting, family,
+    parcel,
+};
+use multiproc_sys::clock::Deadline;
+use multiproc_wire::Parcel;
+use parking_lot::Mutex;
+
+use super::{FIRST, LAST, LONG, MIDDLE, Side, WHOLE, open, ring_everybody};
+use crate::error::RecvError;
+
+/// A handle that may receive.
+#[derive(Clone, Debug)]
+pub(crate) struct RingIn {
+    side: Side,
+    reading: Arc<Reading>,
+}
+
+/// What clones of a handle share in this process.
+#[derive(Debug)]
+struct Reading {
+    ring: Ring,
+    patience: Patience,
+    /// Names this, with the process, in the ring's word.
+    thing: u32,
+    /// Looked at under the head lock only.
+    begun: Mutex<Option<Begun>>,
+}
+
+/// What has come of a long message.
+#[derive(Debug)]
+struct Begun {
+    parcel: Parcel,
+    total: u64,
+}
+
+/// What a look at the ring has found.
+enum Look {
+    Message(Parcel),
+    Nothing,
+    /// The beginning of a message longer than is wanted.
+    TooLong(u64),
+}
+
+/// One frame, out of the ring.
+struct Piece {
+    kind: u8,
+    parcel: Parcel,
+}
+
+impl RingIn {
+    pub(crate) fn of(end: End) -> RingIn {
+        RingIn::from_side(Side::of(end))
+    }
+
+    fn from_side(side: Side) -> RingIn {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let reading = Arc::new(Reading {
+            ring: side.ring.clone(),
+            patience: Patience::default(),
+            thing: NEXT.fetch_add(1, Ordering::Relaxed),
+            begun: Mutex::new(None),
+        });
+        RingIn { side, reading }
+    }
+
+    pub(crate) fn open(object: Object) -> Result<RingIn, OpenError> {
+        open(object, true).map(RingIn::from_side)
+    }
+
+    pub(crate) fn object(&self) -> Option<Object> {
+        self.side.object()
+    }
+
+    pub(crate) fn close(&self) {
+        self.side.close();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.side.is_closed()
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.side.ring
+    }
+
+    /// The next message, if it has no more than `most` bytes.
+    #[inline]
+    pub(crate) fn recv(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
+        let mut waiting = Waiting::new(&self.reading.patience, deadline);
+        loop {
+            if self.side.is_closed() {
+                return Err(RecvError::Closed);
+            }
+            // Read before the look: what was sent before the last sender went is seen after it.
+            let gone = self.side.state() & End::SENDERS_GONE != 0;
+            match self.reading.take(most, deadline)? {
+                Look::Message(parcel) => return Ok(parcel),
+                Look::Nothing if gone && self.side.ring.is_empty() => {
+                    return Err(RecvError::Disconnected);
+                }
+                Look::Nothing => {}
+                Look::TooLong(size) => {
+                    self.side.close();
+                    return Err(RecvError::TooLarge { size, limit: most });
+                }
+            }
+            let paused = waiting.pause(self.side.ring.items(), || self.answers());
+            paused.map_err(|_| RecvError::TimedOut)?;
+        }
+    }
+
+    /// Whether a receive would have an answer, within `deadline`.
+    pub(crate) fn poll(&self, deadline: Deadline) -> bool {
+        let mut waiting = Waiting::new(&self.reading.patience, deadline);
+        while self.answers() == 0 {
+            let paused = waiting.pause(self.side.ring.items(), || self.answers());
+            if paused.is_err() {
+                return self.answers() > 0;
+            }
+        }
+        true
+    }
+
+    /// How many receives would have something to do now.
+    pub(crate) fn answers(&self) -> usize {
+        let gone = self.side.state() & End::SENDERS_GONE != 0;
+        match self.side.ring.len() {
+            _ if self.side.is_closed() => usize::MAX,
+            0 => usize::from(gone),
+            _ if self.reading.is_anothers_turn() => 0,
+            frames => frames,
+        }
+    }
+}
+
+impl Reading {
+    /// What names this in the ring's word. Not kept: a fork brings another process here.
+    fn token(&self) -> u64 {
+        family::me().map_or(0, |me| me.with_thing(self.thing))
+    }
+
+    /// Whether the next pieces belong to a message that another receiver, which lives, has begun.
+    fn is_anothers_turn(&self) -> bool {
+        let word = self.ring.word().load(Ordering::Acquire);
+        word != 0 && word != self.token() && MemberId::of_thing(word).is_some_and(family::is_alive)
+    }
+
+    fn take(&self, most: u64, deadline: Deadline) -> Result<Look, RecvError> {
+        let mut head = self.ring.head(deadline).map_err(refused)?;
+        loop {
+            // Most have nothing to do with long messages: one load says so.
+            let word = self.ring.word().load(Ordering::Acquire);
+            let mine = word != 0 && word == self.token();
+            if word != 0 && !mine {
+                if self.is_anothers_turn() {
+                    return Ok(Look::Nothing);
+                }
+                self.ring.word().store(0, Ordering::Release);
+            }
+            let popped;
+            (head, popped) = self.pop(head, deadline)?;
+            let Some(piece) = popped else {
+                return Ok(Look::Nothing);
+            };
+            if piece.kind == WHOLE && word == 0 {
+                drop(head);
+                self.tell_senders();
+                return Ok(whole(piece.parcel, most));
+            }
+            if let Some(found) = self.join(piece, most, mine) {
+                drop(head);
+                // Who slept meanwhile could not have used what was there.
+                ring_everybody(self.ring.items());
+                ring_everybody(self.ring.space());
+                return found;
+            }
+            ring_everybody(self.ring.space());
+        }
+    }
+
+    fn tell_senders(&self) {
+        if self.ring.state().load(Ordering::Relaxed) & LONG == 0 {
+            self.ring.space().ring_after_release();
+        } else {
+            ring_everybody(self.ring.space());
+        }
+    }
+
+    /// Joins a piece to what has come before, if that is `mine`. `Some` ends the look.
+    #[cold]
+    fn join(&self, piece: Piece, most: u64, mine: bool) -> Option<Result<Look, RecvError>> {
+        let mut begun = self.begun.lock();
+        if !mine {
+            *begun = None;
+        }
+        match piece.kind {
+            WHOLE => {
+                *begun = None;
+                self.ring.word().store(0, Ordering::Release);
+                Some(Ok(whole(piece.parcel, most)))
+            }
+            FIRST => {
+                *begun = None;
+                self.ring.word().store(0, Ordering::Release);
+                let Some(first) = Begun::new(piece.parcel) else {
+                    return Some(Err(RecvError::Protocol(FORGED)));
+                };
+                if first.total > most {
+                    return Some(Ok(Look::TooLong(first.total)));
+                }
+                *begun = Some(first);
+                self.ring.word().store(self.token(), Ordering::Release);
+                None
+            }
+            kind @ (MIDDLE | LAST) => {
+                // Else its beginning has died with somebody, or was not wanted.
+                let message = begun.as_mut()?;
+                message.parcel.bytes.extend_from_slice(&piece.parcel.bytes);
+                if kind == MIDDLE {
+                    return None;
+                }
+                let message = begun.take()?;
+                self.ring.word().store(0, Ordering::Release);
+                Some(match message.parcel.bytes.len() as u64 == message.total {
+                    true => Ok(Look::Message(message.parcel)),
+                    false => Err(RecvError::Protocol(FORGED)),
+                })
+            }
+            _ => Some(Err(RecvError::Protocol(FORGED))),
+        }
+    }
+
+    /// Takes the next frame out of the ring, if there is one. The guard comes back; it may have been
+    /// away.
+    #[inline]
+    fn pop<'a>(
+        &'a self,
+        mut head: HeadGuard<'a>,
+        deadline: Deadline,
+    ) -> Result<(HeadGuard<'a>, Option<Piece>), RecvError> {
+        let mut bytes = Vec::new();
+        let found = head.pop_quietly(&mut bytes).map_err(|error| {
+            // What could not be read is gone, and has left room.
+            ring_everybody(self.ring.space());
+            corrupt(error)
+        })?;
+        let parcel = match found {
+            Found::Nothing => return Ok((head, None)),
+            Found::Bytes => {
+                head.settle();
+                Parcel {
+                    bytes,
+                    attachments: Vec::new(),
+                }
+            }
+            Found::Parcel(stored) => parcel::load(&stored).map_err(corrupt)?,
+            Found::Files(stored) => return self.pop_with_files(head, &stored, deadline),
+        };
+        Ok((head, Some(piece(parcel)?)))
+    }
+
+    /// Takes a piece that carries open files: first the files, without the lock, which may find no room in
+    /// this process; then the piece, if nobody else has taken it meanwhile.
+    #[cold]
+    fn pop_with_files<'a>(
+        &'a self,
+        head: HeadGuard<'a>,
+        stored: &Object,
+        deadline: Deadline,
+    ) -> Result<(HeadGuard<'a>, Option<Piece>), RecvError> {
+        let at = head.position();
+        drop(head);
+        let loaded = parcel::load(stored);
+        if let Err(error) = &loaded
+            && error.is_too_many_files()
+        {
+            return Err(RecvError::TooManyFiles);
+        }
+        let mut head = self.ring.head(deadline).map_err(refused)?;
+        if head.position() != at {
+            return Ok((head, None));
+        }
+        let popped = head.pop(&mut Vec::new());
+        let loaded = popped.and(loaded).map_err(|error| {
+            ring_everybody(self.ring.space());
+            corrupt(error)
+        })?;
+        Ok((head, Some(piece(loaded)?)))
+    }
+}
+
+const FORGED: &str = "what came is no message";
+
+/// A message in one piece.
+fn whole(parcel: Parcel, most: u64) -> Look {
+    match parcel.bytes.len() as u64 {
+        size if size > most => Look::TooLong(size),
+        _ => Look::Message(parcel),
+    }
+}
+
+/// Takes the kind off the end of a frame.
+#[inline]
+fn piece(mut parcel: Parcel) -> Result<Piece, RecvError> {
+    match parcel.bytes.pop() {
+        Some(kind) => Ok(Piece { kind, parcel }),
+        None => Err(RecvError::Protocol(FORGED)),
+    }
+}
+
+impl Begun {
+    fn new(mut parcel: Parcel) -> Option<Begun> {
+        let at = parcel.bytes.len().checked_sub(size_of::<u64>())?;
+        let total = parcel.bytes.split_off(at);
+        let total = u64::from_le_bytes(total.try_into().ok()?);
+        // Address space only: memory comes with the bytes. Refused, the buffer grows as they come.
+        let more = usize::try_from(total).ok()?.checked_sub(at)?;
+        let _ = parcel.bytes.try_reserve_exact(more);
+        Some(Begun { parcel, total })
+    }
+}
+
+fn corrupt(error: OpenError) -> RecvError {
+    if error.is_too_many_files() {
+        RecvError::TooManyFiles
+    } else {
+        RecvError::Corrupt(error)
+    }
+}
+
+fn refused(error: LockError) -> RecvError {
+    match error {
+        LockError::Refused(refusal) => RecvError::Limit(refusal.to_string()),
+        _ => RecvError::TimedOut,
+    }
+}
+
+impl Drop for Reading {
+    /// The rest of a message that was begun here is for nobody.
+    fn drop(&mut self) {
+        if self.begun.get_mut().is_some() {
+            let word = self.ring.word();
+            let _ = word.compare_exchange(self.token(), 0, Ordering::AcqRel, Ordering::Relaxed);
+            ring_everybody(self.ring.items());
+        }
+    }
+}
