@@ -116,7 +116,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     /// objects are its own from then on; what this process's threads hold (a lock, a permit) is not
     /// held by the copy. Handles of processes can be asked and joined there, but for the exit code,
     /// which only the parent is sure to learn. Functions registered with `atexit` do not run at its
-    /// end.
+    /// end. Unless detached, it ends with the thread that started it.
     ///
     /// Its [`start`](ProcessBuilder::start) is refused with
     /// [`StartError::ThreadsRunning`](crate::StartError::ThreadsRunning) where other threads run than

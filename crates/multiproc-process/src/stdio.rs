@@ -313,8 +313,7 @@ mod tests {
 
     #[test]
     fn the_last_bytes_are_kept() {
-        let [_, output, _] = [None, Some(Stdio::captured()), None::<Stdio>];
-        let (theirs, ours) = open([None, output, None]).expect("a pipe");
+        let (theirs, ours) = open([None, Some(Stdio::captured()), None]).expect("a pipe");
         let capture = ours.captured[0].as_ref().expect("captured");
         let OwnedOr::Owned(writer) = theirs.output else {
             panic!("a pipe is owned");

@@ -5,19 +5,22 @@
 //! knew of children of *its* is forgotten, since they are not the copy's; references to shared
 //! objects it has of its own, by its seat.
 
-use multiproc_shm::family;
-use multiproc_sys::child::{Forked, Rights, fork, stdio};
-use multiproc_sys::rest::{self, Restless};
-use multiproc_sys::{Errno, child::lifetime, child::stdio::Stream};
 use std::os::fd::AsFd;
+
+use multiproc_shm::family;
+use multiproc_sys::Errno;
+use multiproc_sys::child::stdio::{self, Stream};
+use multiproc_sys::child::{Forked, Rights, Surroundings, fork, lifetime, set_name};
+use multiproc_sys::rest::{self, Restless};
 
 use super::{Order, Work};
 use crate::bootstrap::{self, Call};
+use crate::builder::Lifetime;
 use crate::child::{self, Born};
 use crate::context::StartMethod;
 use crate::error::StartError;
 use crate::request::environment_to_bytes;
-use crate::{current, guard, keeper, stdio as streams};
+use crate::{current, exit, guard, keeper, stdio as streams};
 
 pub(crate) fn start(order: &Order<'_>, work: Work<'_>) -> Result<Born, StartError> {
     let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
@@ -32,7 +35,6 @@ pub(crate) fn start(order: &Order<'_>, work: Work<'_>) -> Result<Born, StartErro
         Restless::Threads(names) => StartError::ThreadsRunning { names },
         Restless::Os(errno) => StartError::from_proc(errno),
     })?;
-    // The reserve has been checked above to be ours; nothing else can be wrong with the references.
     let forked = seat.endow_all(|| fork(rest))?;
     match forked.map_err(|errno| StartError::from_errno("fork", errno))? {
         Forked::Parent(pid, pidfd) => Ok(Born {
@@ -62,7 +64,7 @@ fn become_child(order: &Order<'_>, work: Work<'_>, parent: u32) -> ! {
     drop(order.our_ends.take());
     guard::install();
     let ready = prepare(order, parent);
-    let daemon = order.lifetime == crate::builder::Lifetime::Daemon;
+    let daemon = order.lifetime == Lifetime::Daemon;
     let parent_name = current::name();
     current::become_child(order.name.to_owned(), daemon, parent, parent_name);
     let code = match work {
@@ -77,12 +79,11 @@ fn become_child(order: &Order<'_>, work: Work<'_>, parent: u32) -> ! {
             bootstrap::call_closure(closure)
         }),
     };
-    crate::exit::end(code)
+    exit::end(code)
 }
 
 fn prepare(order: &Order<'_>, parent: u32) -> Result<(), String> {
-    use crate::builder::Lifetime;
-    multiproc_sys::child::set_name(order.name);
+    set_name(order.name);
     if order.lifetime == Lifetime::Detached {
         family::look_after_orphans();
     } else if lifetime::die_with_parent(parent) != Ok(true) {
@@ -111,7 +112,7 @@ fn prepare(order: &Order<'_>, parent: u32) -> Result<(), String> {
     if !order.wishes.environment.is_empty() {
         bootstrap::set_environment(&environment_to_bytes(&order.wishes.environment()));
     }
-    let born_in = multiproc_sys::child::Surroundings::of_this_thread();
+    let born_in = Surroundings::of_this_thread();
     let changes = order.wishes.surroundings().since(&born_in);
     changes
         .apply()

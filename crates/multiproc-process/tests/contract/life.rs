@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use multiproc_process::{Process, ProcessBuilder, StartMethod, Stdio, set_start_method};
+use multiproc_process::{
+    Process, ProcessBuilder, StartMethod, Stdio, parent_process, set_start_method,
+};
 use multiproc_sys::child::{PidFd, Signal};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::poll;
@@ -21,6 +23,7 @@ crate::behaviours! { crate::EVERY;
     children_that_are_none_are_killed_with_a_killed_parent,
     a_tree_of_daemons_dies_when_its_top_is_killed,
     a_detached_process_lives_on,
+    a_process_notices_that_its_parent_is_gone,
     a_child_waits_for_nothing_it_did_not_start,
 }
 
@@ -195,6 +198,27 @@ fn a_detached_process_lives_on(method: StartMethod) {
         kill(detached);
         eventually("it ends", || is_gone(detached));
     }
+}
+
+fn a_process_notices_that_its_parent_is_gone(method: StartMethod) {
+    set_start_method(method);
+    let process = Process::call(|| {
+        let detached = Process::call(|| {
+            let parent = parent_process().unwrap();
+            println!("{}", u32::from(parent.is_alive()));
+            eventually("the parent is gone", || !parent.is_alive());
+            println!("{}", parent.pid());
+        });
+        drop(detached.detach().start().unwrap());
+        sleep_for_ever();
+    });
+    let process = piped(process);
+    let mut numbers = numbers(&process);
+    assert_eq!(numbers.next(), Some(1), "alive at first");
+    process.kill().unwrap();
+    process.join().unwrap_err();
+    assert_eq!(numbers.next(), Some(process.pid()));
+    assert_eq!(numbers.next(), None, "the end of its output");
 }
 
 fn a_child_waits_for_nothing_it_did_not_start(method: StartMethod) {
