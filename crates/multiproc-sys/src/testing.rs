@@ -80,3 +80,9 @@ pub fn become_user(id: u32) -> Result<(), Errno> {
     setresgid(group, group, group)?;
     setresuid(user, user, user)
 }
+
+/// Ignores `SIGCHLD`, as a daemon may: then nobody gets the exit status of a child.
+pub fn ignore_ended_children() {
+    // SAFETY: no handler is replaced by one that could run; ignoring is valid for this signal.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}

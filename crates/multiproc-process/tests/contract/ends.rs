@@ -25,6 +25,7 @@ crate::behaviours! { crate::EVERY;
     an_argument_that_cannot_be_decoded_says_so_at_the_join,
     a_result_that_cannot_be_encoded_says_so_at_the_join,
     a_result_that_cannot_be_decoded_says_so_at_the_join,
+    a_status_that_nobody_gets_loses_no_result,
     captured_last_words_are_part_of_the_error,
     last_words_in_a_pipe_nobody_took_are_part_of_the_error,
     the_events_of_a_child_are_logged_under_its_name,
@@ -264,6 +265,21 @@ fn a_result_that_cannot_be_decoded_says_so_at_the_join(method: StartMethod) {
     let (error, _) = failure(method, || Stubborn { encodes: true });
     assert!(error.is_decode() || error.is_encode(), "{error:?}");
     assert!(error.to_string().contains("I do not arrive"), "{error}");
+}
+
+fn a_status_that_nobody_gets_loses_no_result(method: StartMethod) {
+    multiproc_sys::testing::ignore_ended_children();
+    let process = start(method, || 5);
+    assert_eq!(process.join(), Ok(5));
+    assert_eq!(process.exit_status(), Some(ExitStatus::Code(0)));
+    let (_, status) = failure::<()>(method, || std::process::exit(9));
+    // Kernels from 6.15 on keep it.
+    let known = [ExitStatus::Code(9), ExitStatus::Unknown];
+    assert!(known.contains(&status), "{status}");
+    let process = start(method, sleep_for_ever);
+    assert!(process.is_alive());
+    process.kill().unwrap();
+    assert!(process.join().is_err() && !process.is_alive());
 }
 
 fn captured_last_words_are_part_of_the_error(method: StartMethod) {
