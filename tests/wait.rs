@@ -5,7 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use multiproc::{Event, Fd, Process, Queue, Semaphore, Waitable, try_wait, wait};
+use multiproc::{
+    Client, Connection, Event, Fd, Listener, Process, Queue, Semaphore, Waitable, try_wait, wait,
+};
 use multiproc_tests::standing::Standing;
 use multiproc_tests::watchdog;
 
@@ -173,6 +175,78 @@ fn another_process_waits_for_things_that_came_in_its_argument() {
         }
         asked.close();
         process.join().expect("it ends well");
+    });
+    standing.check();
+}
+
+/// Sends twice what comes, until nobody sends any more.
+fn double(end: Connection<u32, u32>) {
+    while let Ok(number) = end.recv() {
+        end.send(&(2 * number)).expect("somebody receives");
+    }
+}
+
+#[test]
+fn connections_of_the_family_are_waited_for_like_everything_else() {
+    let standing = Standing::before();
+    watchdog::within(LIMIT, || {
+        let never = Event::new().expect("an event");
+        let (reader, _writer) = std::io::pipe().expect("a pipe");
+        let reader = Fd(reader);
+        for killed in [false, true] {
+            let (ours, theirs) = multiproc::pipe::<u32, u32>().expect("a pipe");
+            let process = Process::new(double, theirs).start().expect("it starts");
+            let all: [&dyn Waitable; 4] = [&never, &ours, &process, &reader];
+            for things in [&all[..2], &all[..3], &all[..]] {
+                assert_eq!(try_wait(things), Ok(vec![]));
+                ours.send(&21).expect("somebody receives");
+                assert_eq!(ready(things), [1]);
+                assert_eq!(ready(things), [1]);
+                assert_eq!(ours.try_recv().expect("it is ready"), 42);
+            }
+            // However it ends, both its end and that of its messages are seen.
+            if killed {
+                process.kill().expect("ours");
+            } else {
+                ours.sender().close();
+            }
+            let mut seen = Vec::new();
+            while seen != [1, 2] {
+                seen = ready(&all);
+            }
+            assert!(ours.try_recv().is_err_and(|error| error.is_disconnected()));
+        }
+    });
+    standing.check();
+}
+
+#[test]
+fn listeners_and_connections_of_strangers_are_waited_for_too() {
+    let standing = Standing::before();
+    watchdog::within(LIMIT, || {
+        let queue = Queue::<u32>::bounded(1).expect("a queue");
+        let listener = Listener::bind("tcp:127.0.0.1:0").expect("a listener");
+        let listener = listener.authkey("secret");
+        let address = listener.local_addr().clone();
+        let caller = thread::spawn(move || {
+            let client = Client::connect(address).authkey("secret");
+            let connection: Connection<u32, u32> = client.open().expect("accepted");
+            connection.send(&7).expect("sent");
+            assert_eq!(connection.recv().expect("an answer"), 8);
+        });
+        let server: Connection<u32, u32> = loop {
+            assert_eq!(ready(&[&queue, &listener]), [1]);
+            // A stranger proves its key in several steps.
+            if let Ok(server) = listener.try_accept() {
+                break server;
+            }
+        };
+        assert_eq!(ready(&[&server, &queue, &listener]), [0]);
+        assert_eq!(server.recv().expect("it is ready"), 7);
+        server.send(&8).expect("sent");
+        caller.join().expect("no panic");
+        assert_eq!(ready(&[&queue, &server]), [1]);
+        assert!(server.recv().is_err_and(|error| error.is_disconnected()));
     });
     standing.check();
 }
