@@ -94,6 +94,20 @@ for name in process_from_type process_ids process_arguments daemon daemon_cut_sh
     step "$bin/$name"
 done
 step "$bin/pool_map"
+for name in queue queue_full writer_reader; do
+    step "$bin/$name"
+done
+step "$bin/producer_consumer" --items 3
+# Endless until Ctrl-C, which ends all three processes: none keeps the pipe open.
+endless() {
+    local status=0
+    timeout -s INT 2 "$bin/producer_consumer" | cat >"$work/endless" || status=${PIPESTATUS[0]}
+    if [ "$status" -ne 124 ] || ! grep -q consumed "$work/endless"; then
+        echo "producer_consumer: status $status, expected 124 (Ctrl-C after 2 s)"
+        exit 1
+    fi
+}
+step endless
 step "$bin/shared_memory"
 step "$bin/lock"
 step "$bin/semaphore"

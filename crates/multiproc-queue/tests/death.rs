@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_queue::{GetError, JoinableQueue, Queue};
+use multiproc_queue::{CreateError, GetError, JoinableQueue, Queue};
 use multiproc_shm::testing::{self, Chance, Forked, alone, kills};
 use multiproc_shm::{Kind, Object};
 use multiproc_sync::Lock;
@@ -50,16 +50,25 @@ fn produce(queue: &Queue<Item>, done: &Object, mut next: u64) {
 }
 
 #[test]
-fn nothing_a_killed_producer_had_put_is_lost() {
+fn fault_33_nothing_a_killed_producer_had_put_is_lost() {
+    producers_die(|| Queue::bounded(32), kills(350));
+    producers_die(Queue::unbounded, kills(350));
+}
+
+fn producers_die(make: fn() -> Result<Queue<Item>, CreateError>, kills: usize) {
     alone(|| {
         let mut random = Chance::new();
-        let queue = Queue::<Item>::bounded(32).expect("a queue");
+        let queue = make().expect("a queue");
         let done = Object::create(Kind::Plain, 1, 8, |_| {}).expect("an object");
         let (mut next, mut expected) = (0, 0);
-        for _ in 0..kills(250) {
+        for kill in 0..kills {
             let (theirs, word) = (queue.clone(), done.clone());
             done.words()[0].store(next, Ordering::Release);
             let child = testing::fork(move || produce(&theirs, &word, next));
+            // Half of them die before they have put anything, or soon after.
+            while kill % 2 == 0 && queue.is_empty() {
+                std::thread::yield_now();
+            }
             let until = Instant::now() + Duration::from_nanos(random.below(1_000_000));
             while Instant::now() < until {
                 if let Ok(item) = queue.get_timeout(Duration::from_micros(100)) {
@@ -85,13 +94,18 @@ fn nothing_a_killed_producer_had_put_is_lost() {
 }
 
 #[test]
-fn a_killed_consumer_takes_at_most_one_item_along() {
+fn fault_33_a_killed_consumer_takes_at_most_one_item_along() {
+    consumers_die(|| Queue::bounded(32), kills(350));
+    consumers_die(Queue::unbounded, kills(350));
+}
+
+fn consumers_die(make: fn() -> Result<Queue<Item>, CreateError>, kills: usize) {
     alone(|| {
         let mut random = Chance::new();
-        let queue = Queue::<Item>::bounded(32).expect("a queue");
+        let queue = make().expect("a queue");
         let seen = Queue::<u64>::bounded(1 << 16).expect("a queue");
         let (mut put, mut got, mut lost) = (0, 0, 0);
-        for kill in 0..kills(250) {
+        for kill in 0..kills {
             let (theirs, report) = (queue.clone(), seen.clone());
             let child = testing::fork(move || {
                 loop {
@@ -127,7 +141,7 @@ fn a_killed_consumer_takes_at_most_one_item_along() {
 }
 
 #[test]
-fn a_queue_of_four_processes_survives_the_death_of_any() {
+fn fault_33_a_queue_of_four_processes_survives_the_death_of_any() {
     alone(|| {
         let mut random = Chance::new();
         let queue = Queue::<Item>::bounded(16).expect("a queue");
@@ -144,7 +158,7 @@ fn a_queue_of_four_processes_survives_the_death_of_any() {
             })
         };
         let mut members: Vec<Forked> = (0..4).map(start).collect();
-        for _ in 0..kills(250) {
+        for _ in 0..kills(400) {
             random.moment(Duration::from_millis(1));
             let role = random.below(4) as usize;
             std::mem::replace(&mut members[role], start(role)).kill();
@@ -231,6 +245,44 @@ fn the_items_of_a_dead_consumer_are_told_of_once_and_waited_for_by_nobody() {
             );
             assert!(queue.join().expect_err("each handle is told").is_lost());
             assert!(queue.join().is_ok());
+        }
+    });
+}
+
+#[test]
+fn fault_33_a_batch_is_put_from_its_beginning_and_got_as_a_whole() {
+    const BATCH: u64 = 20;
+    let numbers = |from: u64| (from..from + BATCH).map(|number| (number, vec![number; 9]));
+    alone(|| {
+        let mut random = Chance::new();
+        for queue in [Queue::<(u64, Vec<u64>)>::bounded(48), Queue::unbounded()] {
+            let queue = queue.expect("a queue");
+            let (mut expected, mut least) = (0, 0);
+            for kill in 0..kills(150) {
+                let (theirs, from) = (queue.clone(), expected);
+                let child = testing::fork(move || {
+                    // Not for ever: nobody takes from the queue meanwhile.
+                    for batch in 0..40 {
+                        let from = from + batch * BATCH;
+                        if theirs.try_put_many(numbers(from)).is_err() {
+                            break;
+                        }
+                    }
+                    while kill % 2 == 0 && theirs.try_get_many(7).is_ok() {}
+                });
+                random.moment(Duration::from_micros(800));
+                child.kill();
+                while let Ok(items) = queue.try_get_many(31) {
+                    for (number, content) in items {
+                        assert!(number >= expected && (kill % 2 == 0 || number == expected));
+                        assert_eq!(content, [number; 9]);
+                        expected = number + 1;
+                    }
+                }
+                least = least.max(expected);
+                expected = least;
+            }
+            println!("{least} items");
         }
     });
 }

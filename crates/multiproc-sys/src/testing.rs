@@ -3,6 +3,9 @@
 
 pub mod steps;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill as send};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -85,4 +88,49 @@ pub fn become_user(id: u32) -> Result<(), Errno> {
 pub fn ignore_ended_children() {
     // SAFETY: no handler is replaced by one that could run; ignoring is valid for this signal.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// How many signals have come: see [`rain_signals`].
+static FALLEN: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count_signal(_: libc::c_int) {
+    FALLEN.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Signals that come to this process until it ends.
+#[derive(Debug)]
+pub struct Rain(());
+
+impl Rain {
+    /// How many have come.
+    pub fn fallen(&self) -> u64 {
+        FALLEN.load(Ordering::Relaxed)
+    }
+}
+
+/// Sends this process a signal each `period`. Its handler only counts, and system calls it comes upon
+/// are interrupted.
+///
+/// # Errors
+///
+/// Whatever the kernel says.
+pub fn rain_signals(period: Duration) -> Result<Rain, Errno> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    let handler = SigHandler::Handler(count_signal);
+    // Without SA_RESTART.
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler adds to an atomic and does nothing else, which any signal may interrupt.
+    unsafe { sigaction(Signal::SIGALRM, &action) }?;
+    let every = libc::timeval {
+        tv_sec: period.as_secs() as libc::time_t,
+        tv_usec: libc::suseconds_t::from(period.subsec_micros()),
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
+    // SAFETY: `timer` is complete and outlives the call, and the old value is not wanted.
+    let answer =
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    Errno::result(answer).map(|_| Rain(()))
 }
