@@ -11,8 +11,8 @@
 //! | Dead | gone; its row is being swept | Free | the sweep that finds the row empty, under the arena lock |
 //!
 //! The other words: `life` is held by a thread that lives as long as the process, so the kernel
-//! marks it at death; `pid` is written by the child before Live, or never, and
-//! only over its own generation; `parent` and `name` by
+//! marks it at death; `pid` and `number` (which tells it from a later process with its id) are written by
+//! the child before Live, or never, and only over its own generation; `parent` and `name` by
 //! the reserver before Starting; `row` (how much of the ledger row has memory) under the arena lock.
 //!
 //! # Killed here: survivors see
@@ -28,8 +28,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use multiproc_sys::forkmark;
 use multiproc_sys::robust::{Attempt, MOST_HELD, Refusal, Word};
+use multiproc_sys::{forkmark, liveness};
 
 use crate::arena::{Arena, Locked};
 use crate::error::CreateError;
@@ -49,6 +49,8 @@ pub(crate) struct Slot {
     state: AtomicU64,
     /// Generation (upper half) and process id, so that a child that comes too late cannot say its own.
     pid: AtomicU64,
+    /// Generation, and the number the kernel gives the process, which no later process has.
+    number: AtomicU64,
     pub(crate) parent: AtomicU64,
     pub(crate) row: AtomicU64,
     name: [AtomicU64; NAME_WORDS],
@@ -185,11 +187,20 @@ impl Slot {
 
     /// Says the process id of `id`; false if the slot is another's by now.
     pub(crate) fn say_pid(&self, id: MemberId, pid: u32) -> bool {
-        let unsaid = u64::from(id.generation()) << 32;
-        let said = unsaid | u64::from(pid);
-        self.pid
-            .compare_exchange(unsaid, said, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        // In this order: whoever sees the id sees the number that belongs to it.
+        say(&self.number, id, liveness::number_of(pid)) && say(&self.pid, id, pid)
+    }
+
+    /// For tests: see [`crate::testing::forge_pid`].
+    pub(crate) fn forge_pid(&self, id: MemberId, pid: u32) {
+        let said = u64::from(id.generation()) << 32 | u64::from(pid);
+        self.pid.store(said, Ordering::Release);
+    }
+
+    /// Whether the process that has said its id has ended, whoever has that id now.
+    pub(crate) fn has_ended(&self) -> bool {
+        let number = self.number.load(Ordering::Acquire) as u32;
+        self.pid().is_some_and(|pid| liveness::is_over(pid, number))
     }
 
     fn set_name(&self, name: &str) {
@@ -213,6 +224,14 @@ impl Slot {
         let bytes: Vec<u8> = words.flatten().take_while(|&byte| byte != 0).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+/// Says something of `id` in a word that begins with its generation; false if the slot is another's.
+fn say(word: &AtomicU64, id: MemberId, what: u32) -> bool {
+    let unsaid = u64::from(id.generation()) << 32;
+    let said = unsaid | u64::from(what);
+    word.compare_exchange(unsaid, said, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
 }
 
 /// The slot at `index`, which has been used at least once.
@@ -264,8 +283,9 @@ pub(crate) fn occupy(
     let slot = slot(arena, index);
     let generation = slot.now(index).0.generation().wrapping_add(1).max(1);
     slot.set_name(name);
-    slot.pid
-        .store(u64::from(generation) << 32, Ordering::Relaxed);
+    for said in [&slot.pid, &slot.number] {
+        said.store(u64::from(generation) << 32, Ordering::Relaxed);
+    }
     slot.parent
         .store(parent.map_or(0, MemberId::bits), Ordering::Relaxed);
     let mut change = locked.begin();

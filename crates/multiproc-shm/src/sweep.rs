@@ -16,7 +16,7 @@ use std::time::Duration;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::rest::{self, Resident};
 use multiproc_sys::robust::Refusal;
-use multiproc_sys::{forkmark, futex, liveness};
+use multiproc_sys::{forkmark, futex};
 use parking_lot::Mutex;
 
 use crate::alloc;
@@ -247,7 +247,7 @@ fn look_after_orphans(arena: &'static Arena) -> Orphans {
             // thread that ended, or of another container's process.
             Phase::Starting | Phase::Live if orphan => {
                 let marked = slot.life.is_suspect() || phase == Phase::Starting;
-                if marked && pid.is_some_and(liveness::has_ended) {
+                if marked && slot.has_ended() {
                     if bury(arena, id) {
                         sweep(arena, id);
                     }

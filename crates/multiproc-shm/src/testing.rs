@@ -112,6 +112,16 @@ pub fn hide_free(len: usize, chunk: bool) {
     alloc::hide_free(&locked, len as u64, chunk);
 }
 
+/// Makes a member say another process id, as if the kernel had given its own to that process.
+///
+/// # Panics
+///
+/// If there is no arena.
+pub fn forge_pid(id: MemberId, pid: u32) {
+    let arena = arena::get().expect("an arena");
+    member::slot(arena, id.index()).forge_pid(id, pid);
+}
+
 /// Waits until this process is the only member left; false if that takes longer than `limit`.
 pub fn settle(limit: Duration) -> bool {
     sweep::settle(Deadline::after(limit))

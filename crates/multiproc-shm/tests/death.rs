@@ -5,10 +5,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use multiproc_shm::testing::{self, Chance, Forked, alone, kills};
+use multiproc_shm::testing::{self, Chance, Forked, alone, kills, until};
 use multiproc_shm::{Frame, Kind, Object, Outbox, Ring, family, parcel};
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::testing as raw;
+use multiproc_sys::{liveness, testing as raw};
 use multiproc_wire::codec;
 
 /// Everything a member can do with objects, for ever.
@@ -178,6 +178,38 @@ fn the_grandchildren_of_a_killed_member_are_swept_too() {
                 }
             });
             word.words()[1].store(u64::from(grandchild.pid), Ordering::Relaxed);
+            until(|| family::is_alive(grandchild.id), "its seat");
+            word.words()[0].store(1, Ordering::Release);
+            loop {
+                std::thread::park();
+            }
+        });
+        wait_for(&ready, 1);
+        let grandchild = ready.words()[1].load(Ordering::Relaxed) as u32;
+        member.kill();
+        raw::kill(grandchild).expect("it runs still");
+    });
+}
+
+#[test]
+fn an_orphan_whose_id_another_process_has_is_swept_all_the_same() {
+    let own = std::process::id();
+    if liveness::number_of(own) == liveness::number_of(1) {
+        return println!("left out: this kernel does not number processes");
+    }
+    alone(|| {
+        let ready = Object::create(Kind::Plain, 5, 16, |_| {}).expect("an object");
+        let word = ready.clone();
+        let member = testing::fork(move || {
+            let grandchild = testing::fork(|| {
+                loop {
+                    std::thread::park();
+                }
+            });
+            word.words()[1].store(u64::from(grandchild.pid), Ordering::Relaxed);
+            until(|| family::is_alive(grandchild.id), "its seat");
+            // As if it had ended, and the kernel had given its id to this test's process.
+            testing::forge_pid(grandchild.id, own);
             word.words()[0].store(1, Ordering::Release);
             loop {
                 std::thread::park();

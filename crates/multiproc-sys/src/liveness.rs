@@ -6,23 +6,45 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 
-/// Whether process `pid` has ended, reaped or not. A number that was given to another process since
-/// counts as running.
+/// Whether process `pid` has ended, reaped or not. An id that was given to another process since
+/// counts as running; see [`is_over`].
 ///
 /// What cannot be found out (no descriptor free) counts as running: ask again later.
 pub fn has_ended(pid: u32) -> bool {
-    // SAFETY: pidfd_open takes a number and flags, and touches no memory of ours.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    match Errno::result(fd) {
+    is_over(pid, 0)
+}
+
+/// Whether the process that had the id `pid` and this [`number_of`] has ended, whoever has the id now.
+///
+/// What cannot be found out counts as running, as for [`has_ended`].
+pub fn is_over(pid: u32, number: u32) -> bool {
+    match open(pid) {
         Err(Errno::ESRCH) => true,
         Err(_) => false,
         Ok(fd) => {
-            // SAFETY: the call just gave us this descriptor; nobody else owns it.
-            let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+            let now = number_behind(&fd);
+            let another = number != 0 && now != 0 && now != number;
             let mut polled = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-            matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+            another || matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
         }
     }
+}
+
+/// A number that says which process has the id: the kernel counts them all (from 6.9 on; before, the
+/// number is the same for all, and says nothing). 0 if it cannot be found out.
+pub fn number_of(pid: u32) -> u32 {
+    open(pid).map_or(0, |fd| number_behind(&fd))
+}
+
+fn number_behind(fd: &OwnedFd) -> u32 {
+    nix::sys::stat::fstat(fd).map_or(0, |about| about.st_ino as u32)
+}
+
+fn open(pid: u32) -> Result<OwnedFd, Errno> {
+    // SAFETY: pidfd_open takes a number and flags, and touches no memory of ours.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the call just gave us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Whether `tid` is a thread of process `pid`. Without a mounted `/proc` only its first is known.
@@ -32,7 +54,20 @@ pub fn has_thread(pid: u32, tid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_ended, has_thread};
+    use super::{has_ended, has_thread, is_over, number_of};
+
+    #[test]
+    fn another_process_with_the_id_does_not_pass_for_the_one_that_had_it() {
+        let own = std::process::id();
+        let (mine, init) = (number_of(own), number_of(1));
+        assert_ne!(mine, 0);
+        assert_eq!(mine, number_of(own));
+        assert!(!is_over(own, mine) && !is_over(own, 0));
+        if mine == init {
+            return println!("left out: this kernel does not number processes");
+        }
+        assert!(is_over(own, init));
+    }
 
     #[test]
     fn a_thread_belongs_to_its_process() {

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use multiproc_sys::child::block_all_signals;
@@ -125,10 +126,14 @@ pub(crate) fn leave_behind(me: MemberId) {
         return;
     }
     kept.clear();
-    if let Some(door) = exchange.door.get() {
+    // A copy of a copy has nothing to leave: its number may be another file's by now.
+    static LEFT: AtomicBool = AtomicBool::new(false);
+    if let Some(door) = exchange.door.get()
+        && !LEFT.swap(true, Ordering::Relaxed)
+    {
         // SAFETY: in this process nobody uses the root's end, now or later: its thread stayed
-        // behind, and every other use asks first whether this is the root. It is closed once, as
-        // each forked process comes here once, when it becomes a member.
+        // behind, and every other use asks first whether this is the root. It is closed once, in
+        // the first process of a line of copies, as the others inherit the mark.
         drop(unsafe { OwnedFd::from_raw_fd(door.root.as_fd().as_raw_fd()) });
     }
 }
