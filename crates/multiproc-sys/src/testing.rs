@@ -134,3 +134,9 @@ pub fn rain_signals(period: Duration) -> Result<Rain, Errno> {
         unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
     Errno::result(answer).map(|_| Rain(()))
 }
+
+/// Lets `SIGINT` end this process and what it starts, as a shell's background jobs do not.
+pub fn heed_interrupts() {
+    // SAFETY: no handler is replaced by one that could run; the default is valid for this signal.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}

@@ -182,6 +182,7 @@ fn a_stack_overflow_is_hinted_at(method: StartMethod) {
 }
 
 fn signals_are_named(method: StartMethod) {
+    multiproc_sys::testing::heed_interrupts();
     type Send = fn(&Process<()>);
     let ways: [(Send, &str); 3] = [
         (|p| p.interrupt().unwrap(), "killed by signal 2 (SIGINT)"),
