@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::args::Args;
 
-/// Calls `one` many times and prints the quantiles of its duration.
+/// Calls `one` many times and prints mean and quantiles of its duration.
 pub(crate) fn each(
     args: &Args,
     metric: &str,
@@ -20,6 +20,8 @@ pub(crate) fn each(
         one()?;
         nanos.push(started.elapsed().as_nanos() as f64);
     }
+    let mean = nanos.iter().sum::<f64>() / nanos.len() as f64;
+    args.emit(&format!("{metric}_mean"), mean, "ns");
     nanos.sort_unstable_by(f64::total_cmp);
     for (name, part) in [("p50", 0.50), ("p99", 0.99)] {
         let place = ((nanos.len() - 1) as f64 * part) as usize;
