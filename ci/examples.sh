@@ -109,6 +109,8 @@ endless() {
 }
 step endless
 step "$bin/shared_memory"
+step "$bin/pipe"
+step "$bin/pipe_tcp"
 step "$bin/lock"
 step "$bin/semaphore"
 step "$bin/event"

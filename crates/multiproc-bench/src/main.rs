@@ -13,7 +13,8 @@
 //! |---|---|---|---|
 //! | `start` | `ours`, `ours-spawn`, `raw-fork`, `procspawn` | `reps`, `ballast` (MiB touched in the parent), `argument` (bytes), `batch` (so many at a time) | `start_join_p50`, `_p99` (ns), `starts_per_s` |
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
-//! | `oneway` | `ours`, `crossbeam` (threads), `ipc-channel`, `socketpair`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
+//! | `oneway` | `ours`, `ours-pipe`, `crossbeam` (threads), `ipc-channel`, `socketpair`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
+//! | `pingpong` | `ours` (a pipe), `spin-futex`, `futex`, `socketpair` | `reps`, `pin`, `pause` (µs before each, so that the other side sleeps) | `rtt_p50`, `_p99` (ns) |
 //! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |
 //! | `pool-trivial` | `ours` (`map`), `rayon` (threads, one spawn each) | `tasks`, `workers`, `one-by-one` (1: `imap_unordered`) | `seconds`, `us_per_task` |
 //! | `pool-apply` | `ours`, `rayon` | `reps`, `workers`, `pause` (µs before each) | `apply_p50` (ns) |
@@ -34,6 +35,7 @@ mod lock;
 mod many;
 mod measure;
 mod oneway;
+mod pingpong;
 mod pool;
 mod pool_growth;
 mod python;
@@ -61,6 +63,7 @@ fn main() -> Outcome {
         "start" => start::run(&args),
         "lock" => lock::run(&args),
         "oneway" => oneway::run(&args),
+        "pingpong" => pingpong::run(&args),
         "wake" => wake::run(&args),
         "many" => many::run(&args),
         "pool-trivial" | "pool-apply" | "pool-cpu" | "pool-mib" | "pool-seed" => pool::run(&args),

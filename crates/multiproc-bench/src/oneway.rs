@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multiproc::{Process, Queue};
+use multiproc::{Process, Queue, Receiver, Sender, channel};
 
 use crate::args::Args;
 use crate::{Outcome, measure, raw, rivals};
@@ -30,10 +30,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
         rival if setup.producers > 1 || setup.consumers > 1 => {
             args.unsupported(&format!("{rival} is measured one to one"))
         }
+        "ours-pipe" => ours_pipe(&setup, target)?,
         "ipc-channel" => rivals::ipc_channel(setup.size, target, written, read)?,
         "socketpair" => rivals::socketpair(setup.size, target, written, read)?,
         "memcpy" => rivals::memcpy(setup.size, target, written, read),
-        _ => args.unsupported("ours, crossbeam, ipc-channel, socketpair, memcpy"),
+        _ => args.unsupported("ours, ours-pipe, crossbeam, ipc-channel, socketpair, memcpy"),
     };
     let rate = messages as f64 / time.as_secs_f64();
     args.emit("msgs_per_s", rate, "1/s");
@@ -137,6 +138,42 @@ fn ours(setup: &Setup, target: Duration) -> Result<(u64, Duration), Box<dyn std:
         process.join()?;
     }
     Ok((setup.total(n), time))
+}
+
+// ------------------------------------------------------------------ ours, by a pipe
+
+/// The data, orders (how many messages this batch; 0 ends), size of a message, CPU.
+type PipeEnds = (Sender<Vec<u8>>, Receiver<u64>, usize, Option<usize>);
+
+fn produce_into((data, orders, size, cpu): PipeEnds) {
+    raw::pin(cpu);
+    while let Ok(count @ 1..) = orders.recv() {
+        for n in 0..count {
+            data.send(&written(size, n)).expect("the parent receives");
+        }
+    }
+}
+
+fn ours_pipe(
+    setup: &Setup,
+    target: Duration,
+) -> Result<(u64, Duration), Box<dyn std::error::Error>> {
+    let (sender, data) = channel::<Vec<u8>>()?;
+    let (orders, ordered) = channel()?;
+    let ends = (sender, ordered, setup.size, setup.cpus[0]);
+    let producer = Process::new(produce_into, ends).start()?;
+    raw::pin(setup.cpus[1]);
+    let mut batch = |n: u64| {
+        let started = Instant::now();
+        orders.send(&n).expect("its process takes it");
+        let next = || read(&data.recv().expect("the producer sends"));
+        black_box((0..n).fold(0, |sum, _| sum ^ next()));
+        started.elapsed()
+    };
+    let measured = measure::calibrated(target, 128, &mut batch);
+    orders.send(&0)?;
+    producer.join()?;
+    Ok(measured)
 }
 
 // ------------------------------------------------------------------ the rival
