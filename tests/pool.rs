@@ -136,7 +136,7 @@ fn fault_26_sigterm_lets_it_finish_until_the_grace_and_counts() {
         let program = Program::start(&["careful", "60000", "20"]);
         program.send(Signal::SIGTERM);
         let end = program.end();
-        // Workers that do not block it die of it, which costs a task each.
+        // The signal went to the workers, too, which have it blocked as the program has.
         assert_eq!(end.code, Some(0), "{}", end.errors);
         assert!(end.output.ends_with(" cancelled 0\n"), "{}", end.output);
         let program = Program::start(&["careful", "300", "600000"]);

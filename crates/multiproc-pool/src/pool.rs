@@ -42,7 +42,8 @@ use crate::options::Options;
 /// The library catches none in your process. What Ctrl-C (`SIGINT`) and `SIGTERM` mean is for the
 /// process that owns the pool to decide, so workers shrug off `SIGINT`, which a terminal sends to all.
 /// If it does nothing about them, it ends at once, and its workers with it, in silence. To stop in good
-/// order, wait for the signal in a thread and call [`shutdown`](PoolHandle::shutdown).
+/// order, wait for the signal in a thread and call [`shutdown`](PoolHandle::shutdown). `SIGTERM` usually goes to
+/// one process; sent to a whole group, it ends workers that do not block it, at the cost of a task each.
 ///
 /// # Differences from Python
 ///
