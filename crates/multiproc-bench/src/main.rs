@@ -21,6 +21,8 @@
 //! | `pool-cpu` | `ours`, `rayon` | `tasks` (of 50 ms), `workers` | `over_ideal`, `seconds`, `us_per_task` |
 //! | `pool-mib` | `ours`, `rayon` | `tasks`, `workers` | `seconds`, `us_per_task` |
 //! | `pool-seed` | `ours` (a pool of 5), `processes` (one each) | `tasks` | `seconds` |
+//! | `map-ops` | `ours`, `redis` | `clients`, `ms`, `op` (`get`, `set`, `update`), `depth` (under way), `idle` (clients) | `ops_per_s` |
+//! | `map-memory` | `ours`, `hashmap` | `count` | `bytes_each` |
 //! | `many` | `ours` | `kind` (`lock`, `queue`), `count` | `ns_per_op`, `bytes_each`, `fds` |
 //! | `pool-growth`, `pool-queued` | `ours` | `tasks`, `workers` | see the report |
 //!
@@ -33,6 +35,7 @@
 mod args;
 mod lock;
 mod many;
+mod map;
 mod measure;
 mod oneway;
 mod pingpong;
@@ -67,6 +70,8 @@ fn main() -> Outcome {
         "wake" => wake::run(&args),
         "many" => many::run(&args),
         "pool-trivial" | "pool-apply" | "pool-cpu" | "pool-mib" | "pool-seed" => pool::run(&args),
+        "map-ops" => map::run(&args),
+        "map-memory" => map::memory(&args),
         "pool-growth" => pool_growth::workers(&args),
         "pool-queued" => pool_growth::queued(&args),
         _ => args.unsupported("no such bench"),

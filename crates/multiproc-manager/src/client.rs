@@ -5,7 +5,6 @@
 //! number. There is no thread for them: **whoever waits and finds nobody reading, reads**, for itself
 //! and for the others.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::net::TcpStream;
@@ -25,6 +24,7 @@ use crate::core::build_id;
 use crate::error::CallError;
 use crate::link::{self, Reader};
 use crate::message::{Answer, Failure, Hello, NO_REPLY, Op, Reply, Request, SERVER, ServerOp};
+use crate::numbers::Numbers;
 
 /// How long a server has to let a client in.
 const ENTRY_LIMIT: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ impl From<Trouble> for CallError {
 #[derive(Debug)]
 struct Inbox {
     /// Requests on their way, and replies nobody has fetched.
-    replies: HashMap<u64, Option<Result<Answer, Failure>>>,
+    replies: Numbers<Option<Result<Answer, Failure>>>,
     /// Taken by whoever reads.
     reader: Option<Reader>,
     gone: bool,
@@ -116,7 +116,7 @@ impl Client {
             stream,
             out: Mutex::new(Vec::new()),
             inbox: Mutex::new(Inbox {
-                replies: HashMap::new(),
+                replies: Numbers::default(),
                 reader: Some(Reader::new(u64::MAX)),
                 gone: false,
             }),
@@ -248,12 +248,20 @@ impl Client {
 
     /// Waits for the reply to a request.
     pub(crate) fn wait(&self, seq: u64) -> Result<Answer, Trouble> {
-        self.flush();
         let mut inbox = self.inbox.lock();
+        let mut flushed = false;
         loop {
             if let Some(Some(_)) = inbox.replies.get(&seq) {
                 let reply = inbox.replies.remove(&seq).flatten();
                 return reply.expect("just seen").map_err(Trouble::Failed);
+            }
+            if !flushed {
+                // Of many that were sent together, the first to be waited for does this for all.
+                flushed = true;
+                drop(inbox);
+                self.flush();
+                inbox = self.inbox.lock();
+                continue;
             }
             if inbox.gone {
                 inbox.replies.remove(&seq);

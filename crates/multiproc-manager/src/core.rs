@@ -5,7 +5,7 @@
 //! [`Core::finish`]. While a job has an object, requests for that object stand in its queue, and
 //! nobody else notices.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -17,9 +17,10 @@ use crate::desk::{Caller, Client, Desk, Done, Outcome, Patience};
 use crate::host::{Finished, Job, Subject};
 use crate::item::Anchor;
 use crate::message::{
-    Answer, ConditionOp, Failure, Hello, Make, NAMES, NO_REPLY, Op, Packed, Request, Run, ServerOp,
-    SetOp, Welcome,
+    Answer, ConditionOp, Failure, Hello, Make, NAMES, NO_REPLY, Op, Packed, Reply, Request, Run,
+    ServerOp, SetOp, Welcome,
 };
+use crate::numbers::Numbers;
 use crate::store::{Claim, Condition, Counter, Map, Store, User, Waiter};
 
 /// One object, and what goes on at it.
@@ -68,11 +69,11 @@ struct Peer {
 #[derive(Debug)]
 pub(crate) struct Core {
     server: u64,
-    objects: HashMap<u64, Entry>,
+    objects: Numbers<Entry>,
     /// Keeps the map of names.
     _names: Arc<Anchor>,
     next_object: u64,
-    peers: HashMap<u64, Peer>,
+    peers: Numbers<Peer>,
     desk: Desk,
     jobs: VecDeque<Job>,
     /// Somebody has asked for the end.
@@ -87,10 +88,10 @@ impl Core {
         let entry = Entry::new(Some(Store::Map(Map::default())), &names);
         Core {
             server,
-            objects: HashMap::from([(NAMES, entry)]),
+            objects: Numbers::from_iter([(NAMES, entry)]),
             _names: names,
             next_object: NAMES + 1,
-            peers: HashMap::new(),
+            peers: Numbers::default(),
             desk,
             jobs: VecDeque::new(),
             ending: false,
@@ -135,8 +136,8 @@ impl Core {
     }
 
     /// Replies to be sent, with the connection each is for.
-    pub(crate) fn take_replies(&mut self) -> Vec<(u64, crate::message::Reply)> {
-        std::mem::take(&mut self.desk.replies)
+    pub(crate) fn take_replies(&mut self) -> impl Iterator<Item = (u64, Reply)> {
+        self.desk.replies.drain(..)
     }
 
     pub(crate) fn next_job(&mut self) -> Option<Job> {

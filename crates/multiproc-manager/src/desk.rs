@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::item::{Anchor, Anchors, Item};
 use crate::message::{Answer, Failure, NO_REPLY, Packed, Reply, Wait};
+use crate::numbers::Numbers;
 
 /// Who asked: a connection, and the request's number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,7 +50,7 @@ pub(crate) struct Client {
     pub(crate) pid: u32,
     pub(crate) name: String,
     /// Handles of the client, per object.
-    held: HashMap<u64, (Arc<Anchor>, u64)>,
+    held: Numbers<(Arc<Anchor>, u64)>,
     /// Handles it has sent to somebody and nobody has received.
     lent: HashMap<u64, Arc<Anchor>>,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Desk {
     /// The most bytes of one answer.
     pub(crate) limit: u64,
     pub(crate) anchors: Arc<Anchors>,
-    pub(crate) clients: HashMap<u64, Client>,
+    pub(crate) clients: Numbers<Client>,
     /// Replies to be sent.
     pub(crate) replies: Vec<(u64, Reply)>,
     /// When to look whether the caller still waits in the object.

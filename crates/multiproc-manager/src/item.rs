@@ -6,6 +6,7 @@
 //! object's number, and the server removes what is noted when it is next done with a request.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use multiproc_wire::Bytes;
@@ -30,6 +31,7 @@ impl Drop for Anchor {
     fn drop(&mut self) {
         if let Some(anchors) = self.anchors.upgrade() {
             anchors.dropped.lock().push(self.object);
+            anchors.any_dropped.store(true, Ordering::Release);
         }
     }
 }
@@ -40,6 +42,8 @@ pub(crate) struct Anchors {
     live: Mutex<HashMap<u64, Weak<Anchor>>>,
     /// Objects nobody holds any more, to be removed.
     dropped: Mutex<Vec<u64>>,
+    /// Whether there are some: asked after each request.
+    any_dropped: AtomicBool,
 }
 
 impl Anchors {
@@ -58,6 +62,9 @@ impl Anchors {
 
     /// The objects that have become nobody's, each once.
     pub(crate) fn take_dropped(&self) -> Vec<u64> {
+        if !self.any_dropped.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
         let dropped = std::mem::take(&mut *self.dropped.lock());
         if !dropped.is_empty() {
             let mut live = self.live.lock();
@@ -70,7 +77,7 @@ impl Anchors {
 }
 
 /// The longest encoding that needs no memory of its own.
-const INLINE: usize = 22;
+const INLINE: usize = 14;
 
 /// An encoded value. Small, because there may be millions.
 #[derive(Clone, Debug)]
@@ -79,23 +86,28 @@ pub(crate) struct Item(Form);
 #[derive(Clone, Debug)]
 enum Form {
     Inline { len: u8, bytes: [u8; INLINE] },
-    Heap(Box<[u8]>),
-    Linked(Box<Linked>),
+    Boxed(Box<Boxed>),
 }
 
 #[derive(Clone, Debug)]
-struct Linked {
-    bytes: Vec<u8>,
-    links: Vec<Arc<Anchor>>,
+struct Boxed {
+    bytes: Box<[u8]>,
+    links: Box<[Arc<Anchor>]>,
 }
 
-const _: () = assert!(size_of::<Item>() == 24);
+const _: () = assert!(size_of::<Item>() == 16);
 
 impl Item {
     pub(crate) fn plain(bytes: Bytes) -> Item {
+        Item::linked(bytes, Vec::new())
+    }
+
+    pub(crate) fn linked(bytes: Bytes, links: Vec<Arc<Anchor>>) -> Item {
         let len = bytes.len();
-        if len > INLINE {
-            return Item(Form::Heap(bytes.into_vec().into_boxed_slice()));
+        if len > INLINE || !links.is_empty() {
+            let bytes = bytes.into_vec().into_boxed_slice();
+            let links = links.into_boxed_slice();
+            return Item(Form::Boxed(Box::new(Boxed { bytes, links })));
         }
         let mut inline = [0; INLINE];
         inline[..len].copy_from_slice(&bytes);
@@ -105,27 +117,18 @@ impl Item {
         })
     }
 
-    pub(crate) fn linked(bytes: Bytes, links: Vec<Arc<Anchor>>) -> Item {
-        if links.is_empty() {
-            return Item::plain(bytes);
-        }
-        let bytes = bytes.into_vec();
-        Item(Form::Linked(Box::new(Linked { bytes, links })))
-    }
-
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.0 {
             Form::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Form::Heap(bytes) => bytes,
-            Form::Linked(linked) => &linked.bytes,
+            Form::Boxed(boxed) => &boxed.bytes,
         }
     }
 
     /// The objects that proxies in the value stand for, by index.
     pub(crate) fn links(&self) -> &[Arc<Anchor>] {
         match &self.0 {
-            Form::Linked(linked) => &linked.links,
-            _ => &[],
+            Form::Inline { .. } => &[],
+            Form::Boxed(boxed) => &boxed.links,
         }
     }
 

@@ -94,6 +94,7 @@ mod item;
 mod link;
 mod manager;
 mod message;
+mod numbers;
 mod serve;
 mod store;
 #[doc(hidden)]

@@ -11,7 +11,7 @@
 //! function runs or a socket is waited for. Two threads that both take themselves for the leader are
 //! therefore harmless; they only wake twice.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
@@ -31,6 +31,7 @@ use crate::client::{Client, Door};
 use crate::core::{Core, Rights};
 use crate::link::{self, PROTOCOL, Reader};
 use crate::message::{Failure, Reply, Request};
+use crate::numbers::Numbers;
 
 /// How long one function may keep the leader from the others.
 const TICK: Duration = Duration::from_millis(1);
@@ -78,7 +79,7 @@ struct State {
     core: Core,
     /// Gone when the server ends.
     gate: Option<Gate>,
-    conns: HashMap<u64, Conn>,
+    conns: Numbers<Conn>,
     next_client: u64,
     /// Clients with something to be written.
     dirty: Vec<u64>,
@@ -149,7 +150,7 @@ impl Server {
         let state = State {
             core: Core::new(number, settings.max_frame),
             gate: Some(gate),
-            conns: HashMap::new(),
+            conns: Numbers::default(),
             next_client: FIRST_CLIENT,
             dirty: Vec::new(),
             settings,
@@ -237,9 +238,11 @@ impl Shared {
                 client => self.hear(state, client),
             }
         }
-        let now = Instant::now();
-        if state.core.next_due().is_some_and(|due| due <= now) {
-            state.core.tick(now);
+        if let Some(due) = state.core.next_due() {
+            let now = Instant::now();
+            if due <= now {
+                state.core.tick(now);
+            }
         }
         if let Some(gate) = &state.gate
             && gate.next_limit().has_passed()

@@ -158,6 +158,10 @@ pub(super) const GROUPS: &[Group] = &[
         cases: MESSAGES,
     },
     Group {
+        title: "A map in another process",
+        cases: MANAGERS,
+    },
+    Group {
         title: "Pools",
         cases: POOLS,
     },
@@ -339,3 +343,52 @@ const fn tasks(title: &'static str, call: &'static str, rivals: &'static [Rival]
         note: "",
     }
 }
+
+const MANAGERS: &[Case] = &[
+    Case::rate(
+        "dict get, 1 client",
+        "map-ops --clients 1",
+        "ops_per_s",
+        &[at_least("redis", 1.3)],
+    ),
+    Case::rate(
+        "dict get, 4 clients",
+        "map-ops --clients 4",
+        "ops_per_s",
+        &[at_least("redis", 1.3)],
+    ),
+    Case::rate(
+        "dict get, 1 client beside 1,000 idle ones",
+        "map-ops --clients 1 --idle 1000",
+        "ops_per_s",
+        &[],
+    ),
+    Case::rate(
+        "dict insert, 1 client",
+        "map-ops --clients 1 --op set",
+        "ops_per_s",
+        &[at_least("redis", 1.3)],
+    ),
+    Case::rate(
+        "dict update by a function, 1 client",
+        "map-ops --clients 1 --op update",
+        "ops_per_s",
+        &[],
+    ),
+    Case::rate(
+        "dict get, 100 under way",
+        "map-ops --clients 1 --depth 100",
+        "ops_per_s",
+        &[beside("redis")],
+    ),
+    Case {
+        title: "memory for each of 1,000,000 entries",
+        call: "map-memory",
+        variants: &[],
+        rivals: &[at_most("hashmap", 2.0)],
+        metric: "bytes_each",
+        unit: "B",
+        scale: 1.0,
+        note: "Entries in the order of their keys, each with its encoded key and value.",
+    },
+];

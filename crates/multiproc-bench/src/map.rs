@@ -1,0 +1,240 @@
+//! `map-ops`: operations per second on a map that another process holds. `map-memory`: what a million
+//! entries take there.
+//!
+//! Each client is a process with a key of its own and one operation under way, or `depth` of them.
+//! The rival is a Redis server on a Unix socket, where one is installed; its client here writes and
+//! reads the protocol by hand, and looks at what comes back as little as is right, so the comparison
+//! is with the server.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use multiproc::{Barrier, DictProxy, Manager, Process, RawValue};
+
+use crate::args::Args;
+use crate::{Outcome, usage};
+
+/// What a client does, as a number that travels.
+const GET: u32 = 0;
+const SET: u32 = 1;
+const UPDATE: u32 = 2;
+
+/// A client's number, its operation, how many are under way.
+type Role = (u64, u32, usize);
+/// Where clients meet before and after, what says that the time is over, the length of each.
+type Course = (Barrier, RawValue<u32>);
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let operation = match args.text("op", "get") {
+        "get" => GET,
+        "set" => SET,
+        "update" => UPDATE,
+        _ => args.unsupported("get, set, update"),
+    };
+    match args.imp.as_str() {
+        "ours" => ours(args, operation),
+        "redis" if operation == UPDATE => args.unsupported("no functions travel to it"),
+        "redis" => redis(args, operation),
+        _ => args.unsupported("ours, redis"),
+    }
+}
+
+// ------------------------------------------------------------------ ours
+
+fn ours(args: &Args, operation: u32) -> Outcome {
+    let manager = Manager::start()?;
+    let dict = manager.dict::<u64, u64>()?;
+    dict.extend((0..10_000).map(|n| (n, n)))?;
+    // Clients that are connected and say nothing.
+    let idle =
+        (0..args.number("idle", 0)).map(|_| Manager::connect(manager.address(), manager.authkey()));
+    let idle = idle.collect::<Result<Vec<_>, _>>()?;
+    let rate = clients(args, operation, |role, course| {
+        Ok(Process::new(our_client, (role, course, dict.clone())).start()?)
+    })?;
+    drop(idle);
+    args.emit("ops_per_s", rate, "1/s");
+    Ok(())
+}
+
+fn our_client((role, course, dict): (Role, Course, DictProxy<u64, u64>)) -> u64 {
+    let (number, operation, depth) = role;
+    let key = 5_000 + number;
+    dict.insert(key, 7).expect("inserted");
+    at_work(&course, || {
+        match (operation, depth) {
+            (UPDATE, _) => drop(dict.update(&key, |n, by| *n = n.wrapping_add(by), 1)),
+            (GET, 1) => assert!(dict.get(&key).expect("served").is_some()),
+            (GET, _) => {
+                let under_way: Vec<_> = (0..depth).map(|_| dict.get_async(&key)).collect();
+                for call in under_way {
+                    assert!(call.wait().expect("served").is_some());
+                }
+            }
+            (_, 1) => drop(dict.insert(key, 8).expect("served")),
+            (_, _) => {
+                let under_way: Vec<_> = (0..depth).map(|_| dict.insert_async(key, 8)).collect();
+                for call in under_way {
+                    call.wait().expect("served");
+                }
+            }
+        }
+        depth as u64
+    })
+}
+
+// ------------------------------------------------------------------ all
+
+/// Does `work` until the time is over; how much it did.
+fn at_work((barrier, over): &Course, mut work: impl FnMut() -> u64) -> u64 {
+    for _ in 0..200 {
+        work();
+    }
+    barrier.wait().expect("all come");
+    let mut done = 0;
+    while over.get() == 0 {
+        done += work();
+    }
+    done
+}
+
+/// Has clients work at the same time; operations per second.
+fn clients(
+    args: &Args,
+    operation: u32,
+    start: impl Fn(Role, Course) -> Result<Process<u64>, Box<dyn std::error::Error>>,
+) -> Result<f64, Box<dyn std::error::Error>> {
+    let count = args.number("clients", 1);
+    let course = (Barrier::new(count as usize + 1)?, RawValue::new(0)?);
+    let depth = args.size("depth", 1);
+    let clients = (0..count).map(|n| start((n, operation, depth), course.clone()));
+    let clients = clients.collect::<Result<Vec<_>, _>>()?;
+    course.0.wait()?;
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_millis(args.number("ms", 500)));
+    course.1.set(1);
+    let time = began.elapsed().as_secs_f64();
+    let mut done = 0;
+    for client in clients {
+        done += client.join()?;
+    }
+    Ok(done as f64 / time)
+}
+
+// ------------------------------------------------------------------ redis
+
+/// A server of one's own, ended and removed with it.
+struct Redis {
+    server: Child,
+    folder: PathBuf,
+}
+
+impl Redis {
+    fn start(args: &Args) -> Result<Redis, Box<dyn std::error::Error>> {
+        let folder = std::env::temp_dir().join(format!("multiproc-redis-{}", std::process::id()));
+        std::fs::create_dir(&folder)?;
+        let started = Command::new("redis-server")
+            .args([
+                "--port",
+                "0",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--unixsocket",
+            ])
+            .arg(folder.join("socket"))
+            .current_dir(&folder)
+            .stdout(Stdio::null())
+            .spawn();
+        let Ok(server) = started else {
+            std::fs::remove_dir_all(&folder)?;
+            args.unsupported("there is no redis-server here");
+        };
+        let redis = Redis { server, folder };
+        while UnixStream::connect(redis.folder.join("socket")).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(redis)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn redis(args: &Args, operation: u32) -> Outcome {
+    let redis = Redis::start(args)?;
+    let path = redis.folder.join("socket").display().to_string();
+    let rate = clients(args, operation, |role, course| {
+        Ok(Process::new(redis_client, (role, course, path.clone())).start()?)
+    })?;
+    args.emit("ops_per_s", rate, "1/s");
+    Ok(())
+}
+
+fn redis_client((role, course, path): (Role, Course, String)) -> u64 {
+    let (number, operation, depth) = role;
+    let mut stream = UnixStream::connect(path).expect("connected");
+    let mut answers = BufReader::new(stream.try_clone().expect("a copy"));
+    let key = format!("k{number}");
+    let set = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$1\r\n7\r\n", key.len());
+    let get = format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
+    let mut ask = |request: &str, lines: usize, last: &str| {
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut line = String::new();
+        for _ in 0..lines {
+            line.clear();
+            answers.read_line(&mut line).expect("answered");
+        }
+        assert_eq!(line, last);
+    };
+    ask(&set, 1, "+OK\r\n");
+    let (request, lines, last) = match operation {
+        // A value is its length, then itself.
+        GET => (get.repeat(depth), 2 * depth, "7\r\n"),
+        _ => (set.repeat(depth), depth, "+OK\r\n"),
+    };
+    at_work(&course, || {
+        ask(&request, lines, last);
+        depth as u64
+    })
+}
+
+// ------------------------------------------------------------------ memory
+
+pub(crate) fn memory(args: &Args) -> Outcome {
+    let count = args.number("count", 1_000_000);
+    let bytes = match args.imp.as_str() {
+        "ours" => {
+            let manager = Manager::start()?;
+            let pid = manager.pid().unwrap_or_default().to_string();
+            let before = usage::resident(&pid, "VmRSS:")?;
+            let dict = manager.dict::<u64, u64>()?;
+            dict.extend((0..count).map(|n| (n, n)))?;
+            assert_eq!(dict.len()? as u64, count);
+            usage::resident(&pid, "VmRSS:")? - before
+        }
+        "hashmap" => {
+            let before = usage::here()?.bytes;
+            let mut map = HashMap::new();
+            // One by one, as entries come to a map.
+            for n in 0..count {
+                map.insert(n, n);
+            }
+            assert_eq!(map.len() as u64, count);
+            usage::here()?.bytes - before
+        }
+        _ => args.unsupported("ours, hashmap"),
+    };
+    args.emit("bytes_each", bytes as f64 / count as f64, "B");
+    Ok(())
+}
