@@ -1,10 +1,10 @@
 //! One end of a connection in both directions: a sender and a receiver, and the verbs of both.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{Sources, Waitable};
+use multiproc_shm::{CreateError, Sources, Waitable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -60,6 +60,16 @@ impl<S, R> Connection<S, R> {
     /// `timeout`.
     pub fn poll(&self, timeout: Duration) -> bool {
         self.receiver.poll(timeout)
+    }
+
+    /// A descriptor for event loops, readable when there may be something to receive: take it with
+    /// [`Connection::try_recv`] until that says `Empty`. In the family it is made at the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Limit`] without a free descriptor.
+    pub fn as_fd(&self) -> Result<BorrowedFd<'_>, CreateError> {
+        self.receiver.as_fd()
     }
 
     /// Sends `bytes` as one message. The other end may receive them as bytes, or as the value they are

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{Object, Sources, Waitable};
+use multiproc_shm::{CreateError, Object, Sources, Waitable};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Parcel, codec};
 use serde::de::{DeserializeOwned, Error as _};
@@ -36,6 +37,16 @@ impl<T> Receiver<T> {
     /// `timeout`.
     pub fn poll(&self, timeout: Duration) -> bool {
         self.in_.poll(Deadline::after(timeout))
+    }
+
+    /// A descriptor for event loops, readable when there may be something to receive: take it with
+    /// [`Receiver::try_recv`] until that says `Empty`. In the family it is made at the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Limit`] without a free descriptor.
+    pub fn as_fd(&self) -> Result<BorrowedFd<'_>, CreateError> {
+        self.in_.fd()
     }
 
     /// Receives one message as its bytes, of which there may be `most`.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use multiproc_shm::{Object, Sources};
+use multiproc_shm::{CreateError, Object, Sources};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Attachment, EncodeError, Parcel};
 
@@ -133,6 +133,13 @@ impl In {
             In::Socket(handle) => handle
                 .open()
                 .is_none_or(|socket| socket.poll(Deadline::NOW)),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, CreateError> {
+        match self {
+            In::Ring(ring) => ring.fd(),
+            In::Socket(handle) => Ok(handle.as_fd()),
         }
     }
 

@@ -395,3 +395,48 @@ fn each_message_goes_to_one_of_many_receivers() {
         assert_eq!(seen, 200);
     });
 }
+
+#[test]
+fn a_descriptor_is_readable_while_there_is_something() {
+    use multiproc_sys::{clock::Deadline, poll};
+    on_each(|transport| {
+        let (here, there) = transport.connect::<u64, u64>();
+        let readable = |limit: Duration| {
+            let fd = there.as_fd().expect("a descriptor");
+            poll::readable(fd, Deadline::after(limit)).expect("polled")
+        };
+        assert!(!readable(Duration::ZERO));
+        here.send(&1).expect("sent");
+        assert!(readable(LONG));
+        assert_eq!(there.try_recv(), Ok(1));
+        assert!(!readable(Duration::from_millis(20)));
+        here.send(&2).expect("sent");
+        assert!(readable(LONG));
+        assert_eq!(there.try_recv(), Ok(2));
+        drop(here);
+        assert!(readable(LONG));
+        assert_eq!(there.try_recv(), Err(RecvError::Disconnected));
+    });
+}
+
+#[test]
+fn open_files_travel_in_the_family_and_many_at_once() {
+    use multiproc_wire::Fd;
+    use std::io::Write;
+    let (here, there) = pipe::<Vec<Fd<std::fs::File>>, ()>().expect("a pipe");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let file = || {
+        let copy = writer.try_clone().expect("a copy");
+        Fd(std::fs::File::from(std::os::fd::OwnedFd::from(copy)))
+    };
+    here.send(&(0..300).map(|_| file()).collect())
+        .expect("sent");
+    drop(writer);
+    let mut files = there.recv_timeout(LONG).expect("received");
+    assert_eq!(files.len(), 300);
+    for file in &mut files {
+        file.write_all(b"x").expect("open");
+    }
+    drop(files);
+    assert_eq!(std::io::read_to_string(reader).expect("the end").len(), 300);
+}

@@ -4,12 +4,13 @@
 //! named in the ring, so that others leave the rest to it, and the ring's word is cleared before that
 //! place is given up.
 
-use std::sync::Arc;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use multiproc_shm::{
-    End, Found, HeadGuard, LockError, MemberId, Object, OpenError, Patience, Ring, Waiting, family,
-    parcel,
+    CreateError, End, Found, HeadGuard, LockError, MemberId, Object, OpenError, Patience, Ring,
+    Sources, Waitable, Waiting, Watch, family, parcel,
 };
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Parcel;
@@ -19,10 +20,22 @@ use super::{FIRST, LAST, LONG, MIDDLE, Side, WHOLE, open, ring_everybody};
 use crate::error::RecvError;
 
 /// A handle that may receive.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct RingIn {
     side: Side,
     reading: Arc<Reading>,
+    /// For event loops, once somebody has asked for it.
+    watch: OnceLock<Watch>,
+}
+
+impl Clone for RingIn {
+    fn clone(&self) -> RingIn {
+        RingIn {
+            side: self.side.clone(),
+            reading: Arc::clone(&self.reading),
+            watch: OnceLock::new(),
+        }
+    }
 }
 
 /// What clones of a handle share in this process.
@@ -70,7 +83,11 @@ impl RingIn {
             thing: NEXT.fetch_add(1, Ordering::Relaxed),
             begun: Mutex::new(None),
         });
-        RingIn { side, reading }
+        RingIn {
+            side,
+            reading,
+            watch: OnceLock::new(),
+        }
     }
 
     pub(crate) fn open(object: Object) -> Result<RingIn, OpenError> {
@@ -89,6 +106,16 @@ impl RingIn {
         self.side.is_closed()
     }
 
+    /// A descriptor that is readable while there is something to receive.
+    pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, CreateError> {
+        if self.watch.get().is_none() {
+            let thing: Arc<Reading> = Arc::clone(&self.reading);
+            // Another thread may have been faster: then this one goes.
+            let _ = self.watch.set(Watch::new(thing)?);
+        }
+        self.watch.get().expect("just set").fd()
+    }
+
     pub(crate) fn ring(&self) -> &Ring {
         &self.side.ring
     }
@@ -96,6 +123,16 @@ impl RingIn {
     /// The next message, if it has no more than `most` bytes.
     #[inline]
     pub(crate) fn recv(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
+        let received = self.recv_unwatched(most, deadline);
+        // Also where another took it: the descriptor is not to stay readable.
+        if let Some(watch) = self.watch.get() {
+            watch.settle();
+        }
+        received
+    }
+
+    #[inline]
+    fn recv_unwatched(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
         let mut waiting = Waiting::new(&self.reading.patience, deadline);
         loop {
             if self.side.is_closed() {
@@ -133,13 +170,22 @@ impl RingIn {
 
     /// How many receives would have something to do now.
     pub(crate) fn answers(&self) -> usize {
-        let gone = self.side.state() & End::SENDERS_GONE != 0;
-        match self.side.ring.len() {
-            _ if self.side.is_closed() => usize::MAX,
-            0 => usize::from(gone),
-            _ if self.reading.is_anothers_turn() => 0,
-            frames => frames,
+        if self.side.is_closed() {
+            usize::MAX
+        } else {
+            self.reading.answers()
         }
+    }
+}
+
+/// Holds no end: a descriptor that somebody watches must not keep the pipe open.
+impl Waitable for Reading {
+    fn is_ready(&self) -> bool {
+        self.answers() > 0
+    }
+
+    fn sources<'a>(&'a self, sources: &mut Sources<'a>) {
+        sources.bell(self.ring.items());
     }
 }
 
@@ -147,6 +193,15 @@ impl Reading {
     /// What names this in the ring's word. Not kept: a fork brings another process here.
     fn token(&self) -> u64 {
         family::me().map_or(0, |me| me.with_thing(self.thing))
+    }
+
+    fn answers(&self) -> usize {
+        let gone = self.ring.state().load(Ordering::Acquire) & End::SENDERS_GONE != 0;
+        match self.ring.len() {
+            0 => usize::from(gone),
+            _ if self.is_anothers_turn() => 0,
+            frames => frames,
+        }
     }
 
     /// Whether the next pieces belong to a message that another receiver, which lives, has begun.
