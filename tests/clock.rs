@@ -150,6 +150,15 @@ fn fault_50_queues_and_the_first_of_many() {
         let joined = JoinableQueue::<u8>::bounded(1).expect("a queue");
         joined.put(1).expect("room");
         times_out("a join", || joined.join_timeout(SHORT).is_err());
+        let (one, other) = multiproc::pipe::<u8, u8>().expect("a pipe");
+        times_out("a receiver", || other.recv_timeout(SHORT).is_err());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                nap();
+                one.send(&3).expect("room");
+            });
+            happens("a receiver", || other.recv_timeout(LONG).is_ok());
+        });
     });
 }
 
