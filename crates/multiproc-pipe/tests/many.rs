@@ -1,0 +1,34 @@
+//! Many pipes open at once: what each costs. The only test of its program, as it counts descriptors.
+
+use multiproc_pipe::{RecvError, pipe};
+use multiproc_shm::{family, testing};
+
+const MANY: usize = 1000;
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("a list").count()
+}
+
+#[test]
+fn a_thousand_pipes_take_no_descriptor_and_64_kib_each() {
+    let first = pipe::<u64, u64>().expect("a pipe");
+    let (fds, used) = (descriptors(), family::usage().expect("an arena").used);
+    let pipes: Vec<_> = (0..MANY)
+        .map(|_| pipe::<u64, u64>().expect("a pipe"))
+        .collect();
+    for (n, (here, there)) in (0..).zip(&pipes) {
+        here.send(&n).expect("room");
+        assert_eq!(there.recv(), Ok(n));
+    }
+    assert_eq!(descriptors(), fds);
+    let each = (family::usage().expect("an arena").used - used) / MANY as u64;
+    println!("{each} bytes each");
+    assert!((64 << 10..66 << 10).contains(&each), "{each} bytes each");
+    for (here, there) in pipes {
+        drop(here);
+        assert_eq!(there.recv(), Err(RecvError::Disconnected));
+    }
+    assert_eq!(family::usage().expect("an arena").used, used);
+    drop(first);
+    testing::audit().expect("nothing contradicts itself");
+}
