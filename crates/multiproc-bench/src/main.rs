@@ -15,6 +15,11 @@
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
 //! | `oneway` | `ours`, `ours-pipe`, `crossbeam` (threads), `ipc-channel`, `socketpair`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
 //! | `pingpong` | `ours` (a pipe), `spin-futex`, `futex`, `socketpair` | `reps`, `pin`, `pause` (µs before each, so that the other side sleeps) | `rtt_p50`, `_p99` (ns) |
+//! | `semaphore`, `value` | `ours`, `lock` (ours) | | `ns_per_op` |
+//! | `create` | `ours`, `memfd` | | `ns_per_op` |
+//! | `contended` | `ours`, `futex` | `procs`, `ms` | `ops_per_s`, `min_over_max`, `lost_updates` |
+//! | `readers` | `ours`, `alone` (ours, one process) | `procs`, `ms` | `ops_per_s`, `min_over_max` |
+//! | `barrier` | `ours`, `cpython` | `parties`, `rounds` | `ns_per_round` |
 //! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |
 //! | `pool-trivial` | `ours` (`map`), `rayon` (threads, one spawn each) | `tasks`, `workers`, `one-by-one` (1: `imap_unordered`) | `seconds`, `us_per_task` |
 //! | `pool-apply` | `ours`, `rayon` | `reps`, `workers`, `pause` (µs before each) | `apply_p50` (ns) |
@@ -33,6 +38,7 @@
 //! size. With `--out docs` it also writes `docs/BENCHMARKS.md` and its plots.
 
 mod args;
+mod barrier;
 mod lock;
 mod many;
 mod map;
@@ -42,6 +48,7 @@ mod pingpong;
 mod pool;
 mod pool_growth;
 mod python;
+mod race;
 mod raw;
 mod report;
 mod rivals;
@@ -64,7 +71,9 @@ fn main() -> Outcome {
     match args.bench.as_str() {
         "report" => report::run(&args),
         "start" => start::run(&args),
-        "lock" => lock::run(&args),
+        "lock" | "semaphore" | "value" | "create" => lock::run(&args),
+        "contended" | "readers" => race::run(&args),
+        "barrier" => barrier::run(&args),
         "oneway" => oneway::run(&args),
         "pingpong" => pingpong::run(&args),
         "wake" => wake::run(&args),

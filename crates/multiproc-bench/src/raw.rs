@@ -1,6 +1,7 @@
 //! What the rivals need of the kernel, without a library above it.
 
 use std::io;
+use std::os::fd::FromRawFd;
 use std::sync::atomic::AtomicU32;
 
 /// Forks a child that ends at once, and waits for it.
@@ -111,4 +112,57 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: the kernel uses the address only, which a reference keeps valid.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+/// Words, all zero, that forked processes share.
+pub(crate) fn shared_words(count: usize) -> io::Result<&'static [AtomicU32]> {
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
+    let memory = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            count * size_of::<AtomicU32>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just mapped, page-aligned, that long, and never unmapped; all processes that have it
+    // use it as atomics, which are valid for any bits.
+    Ok(unsafe { std::slice::from_raw_parts(memory.cast(), count) })
+}
+
+/// Makes a memory file of a page, maps it, writes to it, and gives all of it back.
+pub(crate) fn memory_file() -> io::Result<()> {
+    const PAGE: usize = 4096;
+    // SAFETY: the name is a C string, which the kernel copies.
+    let fd = unsafe { libc::memfd_create(c"bench".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call gave us this descriptor, and nobody else has it.
+    let file = unsafe { std::fs::File::from_raw_fd(fd) };
+    file.set_len(PAGE as u64)?;
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing of ours.
+    let memory = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            fd,
+            0,
+        )
+    };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just mapped, writable, and as long as the file.
+    unsafe { memory.cast::<u8>().write_volatile(1) };
+    // SAFETY: the mapping made above, of which no reference is left.
+    unsafe { libc::munmap(memory, PAGE) };
+    Ok(())
 }
