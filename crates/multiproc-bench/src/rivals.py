@@ -60,6 +60,28 @@ def lock():
     emit("ns_per_op", (time.perf_counter_ns() - began) / count, "ns")
 
 
+def meet(barrier, rounds, times):
+    for _ in range(50):
+        barrier.wait()
+    began = time.perf_counter_ns()
+    for _ in range(rounds):
+        barrier.wait()
+    times.put(time.perf_counter_ns() - began)
+
+
+def barrier():
+    context = mp.get_context("fork")
+    parties, rounds = number("parties", 4), number("rounds", 2_000)
+    it, times = context.Barrier(parties), context.SimpleQueue()
+    processes = [context.Process(target=meet, args=(it, rounds, times)) for _ in range(parties)]
+    for process in processes:
+        process.start()
+    longest = max(times.get() for _ in processes)
+    for process in processes:
+        process.join()
+    emit("ns_per_round", longest / rounds, "ns")
+
+
 def consume(queue, count):
     for _ in range(count):
         queue.get()
@@ -85,6 +107,6 @@ def oneway():
     emit("mib_per_s", count * size / took / (1 << 20), "MiB/s")
 
 
-ROWS = {"start": start, "lock": lock, "oneway": oneway}
+ROWS = {"start": start, "lock": lock, "barrier": barrier, "oneway": oneway}
 if __name__ == "__main__":
-    ROWS.get(BENCH, lambda: unsupported("start, lock, oneway"))()
+    ROWS.get(BENCH, lambda: unsupported(", ".join(ROWS)))()

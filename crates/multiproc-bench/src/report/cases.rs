@@ -201,6 +201,32 @@ const LOCKS: &[Case] = &[
         &[at_most("parking_lot", 1.8), beside("cpython")],
     )
     .note("Linking the word into the kernel's robust list and out again: 5 to 6 ns."),
+    Case::rate(
+        "lock, two processes at once",
+        "contended",
+        "ops_per_s",
+        &[at_least("futex", 1.0)],
+    ),
+    Case::nanos("semaphore, alone", "semaphore", &[at_most("lock", 4.0)])
+        .note("Two locked sections, and the row of who holds the permit."),
+    Case::nanos("update of a value, alone", "value", &[at_most("lock", 2.0)]),
+    Case::nanos(
+        "a lock made and dropped",
+        "create",
+        &[at_most("memfd", 0.15)],
+    ),
+    Case::rate(
+        "readers, two processes at once",
+        "readers",
+        "ops_per_s",
+        &[at_least("alone", 1.5)],
+    ),
+    Case::times(
+        "barrier, four processes",
+        "barrier",
+        "ns_per_round",
+        &[at_most("cpython", 0.2)],
+    ),
     Case::times(
         "event, round trip",
         "wake",
