@@ -208,7 +208,7 @@ fn take_slowly(
     if_suspect: IfSuspect,
 ) -> Result<Taken, LockError> {
     let mut sleeper = Sleeper::new(deadline);
-    let mut awake = Awake::new(deadline);
+    let mut awake = Awake::new(deadline, if_suspect);
     let looks_for_cycles = if_suspect == IfSuspect::Report && deadline.is_never();
     let mut edge = None;
     // Whoever has slept here once must assume that others sleep still.
@@ -263,42 +263,54 @@ fn take_slowly(
     }
 }
 
-/// How long a waiter stays awake. Every look takes the word's cache line from its owner, who needs it
-/// to release, so each pause is twice as long as the one before: two processes that both want a lock all
-/// the time get three times as much done as with looks in a row. In all it is about as long as a sleep
-/// and a wake would take.
-struct Awake {
-    /// The next pause, in spins; beyond the longest: asleep.
-    spins: u32,
+/// How a waiter passes the time before it is worth a sleep.
+enum Awake {
+    /// Looks in a row, about a microsecond: for protocols, which hold a lock for an instant.
+    Shortly { looks: u32 },
+    /// For users' locks. Every look takes the word's cache line from its owner, who needs it to
+    /// release, so each pause is twice as long as the one before: two processes that both want a lock
+    /// all the time get three times as much done as with looks in a row. In all it is about as long as
+    /// a sleep and a wake would take.
+    Longer { spins: u32 },
 }
 
 impl Awake {
     const LONGEST: u32 = 256;
 
-    fn new(deadline: Deadline) -> Awake {
-        let alone = spin_limit() == 0;
-        let spins = if alone || deadline.has_passed() {
-            u32::MAX
+    fn new(deadline: Deadline, if_suspect: IfSuspect) -> Awake {
+        let looks = if deadline.has_passed() {
+            0
         } else {
-            1
+            spin_limit()
         };
-        Awake { spins }
+        if looks > 0 && if_suspect == IfSuspect::Report {
+            Awake::Longer { spins: 1 }
+        } else {
+            Awake::Shortly { looks }
+        }
     }
 
     /// Passes a moment, if it is not yet time to sleep.
     fn pause(&mut self) -> bool {
-        if self.spins > Awake::LONGEST {
-            return false;
+        match self {
+            Awake::Shortly { looks: 0 } => return false,
+            Awake::Shortly { looks } => {
+                *looks -= 1;
+                std::hint::spin_loop();
+            }
+            Awake::Longer { spins } if *spins > Awake::LONGEST => return false,
+            Awake::Longer { spins } => {
+                (0..*spins).for_each(|_| std::hint::spin_loop());
+                *spins *= 2;
+            }
         }
-        (0..self.spins).for_each(|_| std::hint::spin_loop());
-        self.spins *= 2;
         true
     }
 
     /// There may be something to gain by staying awake once more.
     fn again(&mut self) {
-        if self.spins != u32::MAX {
-            self.spins = Awake::LONGEST / 4;
+        if let Awake::Longer { spins } = self {
+            *spins = Awake::LONGEST / 4;
         }
     }
 }
