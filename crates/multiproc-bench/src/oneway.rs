@@ -2,7 +2,7 @@
 //!
 //! Ours runs between processes, the rival (crossbeam's bounded channel) between threads of one.
 //! Both move a `Vec<u8>` that the producer writes in full and the consumer reads in full, through
-//! a buffer of as many messages.
+//! a buffer of as many messages. `ours-batch` puts and gets them by the batch.
 
 use std::hint::black_box;
 use std::thread;
@@ -16,6 +16,9 @@ use crate::{Outcome, measure, raw, rivals};
 /// Messages under way at most.
 const DEPTH: usize = 1024;
 
+/// Messages in one call of `ours-batch`.
+const BATCH: u64 = 32;
+
 pub(crate) fn run(args: &Args) -> Outcome {
     let setup = Setup {
         size: args.size("size", 64),
@@ -25,7 +28,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     let target = Duration::from_millis(args.number("ms", 400));
     let (messages, time) = match args.imp.as_str() {
-        "ours" => ours(&setup, target)?,
+        "ours" => ours(&setup, target, [produce, consume])?,
+        "ours-batch" => ours(&setup, target, [produce_batches, consume_batches])?,
         "crossbeam" => crossbeam(&setup, target),
         rival if setup.producers > 1 || setup.consumers > 1 => {
             args.unsupported(&format!("{rival} is measured one to one"))
@@ -34,7 +38,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         "ipc-channel" => rivals::ipc_channel(setup.size, target, written, read)?,
         "socketpair" => rivals::socketpair(setup.size, target, written, read)?,
         "memcpy" => rivals::memcpy(setup.size, target, written, read),
-        _ => args.unsupported("ours, ours-pipe, crossbeam, ipc-channel, socketpair, memcpy"),
+        _ => args
+            .unsupported("ours, ours-batch, ours-pipe, crossbeam, ipc-channel, socketpair, memcpy"),
     };
     let rate = messages as f64 / time.as_secs_f64();
     args.emit("msgs_per_s", rate, "1/s");
@@ -101,7 +106,37 @@ fn consume((data, orders, reports, _, cpu): Ends) {
     }
 }
 
-fn ours(setup: &Setup, target: Duration) -> Result<(u64, Duration), Box<dyn std::error::Error>> {
+fn produce_batches((data, orders, _, size, cpu): Ends) {
+    raw::pin(cpu);
+    while let Ok(count @ 1..) = orders.get() {
+        for first in (0..count).step_by(BATCH as usize) {
+            let batch = first..count.min(first + BATCH);
+            let put = data.put_many(batch.map(|n| written(size, n)));
+            put.expect("the queue stays open");
+        }
+    }
+}
+
+fn consume_batches((data, orders, reports, _, cpu): Ends) {
+    raw::pin(cpu);
+    while let Ok(mut count @ 1..) = orders.get() {
+        let mut sum = 0;
+        while count > 0 {
+            let batch = data.get_many(count.min(BATCH) as usize);
+            for message in batch.expect("the queue stays open") {
+                sum ^= read(&message);
+                count -= 1;
+            }
+        }
+        reports.put(sum).expect("the parent waits for it");
+    }
+}
+
+fn ours(
+    setup: &Setup,
+    target: Duration,
+    [produce, consume]: [fn(Ends); 2],
+) -> Result<(u64, Duration), Box<dyn std::error::Error>> {
     let data = Queue::bounded(DEPTH)?;
     let reports = Queue::bounded(setup.consumers)?;
     let mut processes = Vec::new();

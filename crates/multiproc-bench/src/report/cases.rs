@@ -257,6 +257,7 @@ const MESSAGES: &[Case] = &[
         "msgs_per_s",
         CHANNELS_3,
     )
+    .also(&["ours-batch"])
     .note("Moving cache lines between two cores; `--pin split` shows it alone."),
     Case::rate(
         "queue 64 B, 1 to 1, a CPU each",
@@ -269,13 +270,15 @@ const MESSAGES: &[Case] = &[
         "oneway --size 64 --producers 2 --consumers 2",
         "msgs_per_s",
         &[at_least("crossbeam", 2.0)],
-    ),
+    )
+    .also(&["ours-batch"]),
     Case::rate(
         "queue 1 KiB, 1 to 1",
         "oneway --size 1024",
         "msgs_per_s",
         CHANNELS_3,
-    ),
+    )
+    .also(&["ours-batch"]),
     Case::rate(
         "queue 64 KiB, 1 to 1",
         "oneway --size 65536",
