@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_pipe::{Client, Connection, Listener, RecvError, SendError, pipe};
+use multiproc_pipe::{Client, Connection, Listener, Receiver, RecvError, SendError, channel, pipe};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -253,6 +253,28 @@ fn closing_is_for_one_handle() {
         other.close();
         assert_eq!(there.recv_timeout(LONG), Err(RecvError::Disconnected));
     });
+}
+
+#[test]
+fn a_message_begun_by_a_closed_handle_holds_up_nobody() {
+    let (sender, receiver) = channel::<Vec<u8>>().expect("a channel");
+    let (carrier, arrivals) = channel::<Receiver<Vec<u8>>>().expect("a channel");
+    carrier.send(&receiver).expect("sent");
+    let other = arrivals.recv().expect("arrived");
+    // As much of it as the ring takes.
+    let begun = sender.send_timeout(&vec![7; 1 << 20], Duration::from_millis(1));
+    assert_eq!(begun, Err(SendError::TimedOut));
+    let clone = receiver.clone();
+    assert_eq!(receiver.try_recv(), Err(RecvError::Empty));
+    sender.send(&vec![8]).expect("somebody receives");
+    receiver.close();
+    assert_eq!(
+        other.try_recv(),
+        Err(RecvError::Empty),
+        "the clone knows it"
+    );
+    clone.close();
+    assert_eq!(other.recv_timeout(LONG), Ok(vec![8]));
 }
 
 #[test]

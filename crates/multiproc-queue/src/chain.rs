@@ -25,7 +25,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use multiproc_shm::{CreateError, Frame, HeadGuard, OpenError, Ring, TailGuard};
+use multiproc_shm::{CreateError, Frame, HeadGuard, Object, OpenError, Ring, TailGuard};
 use multiproc_sys::clock::Deadline;
 use parking_lot::Mutex;
 
@@ -73,6 +73,19 @@ struct Place {
     chunk: Ring,
 }
 
+impl Place {
+    fn learn(
+        seen: Result<Option<(u64, Object)>, OpenError>,
+        known: &Mutex<Option<Place>>,
+    ) -> Result<Place, OpenError> {
+        let (at, chunk) = seen?.ok_or(WITHOUT)?;
+        let chunk = Ring::open(chunk)?;
+        let place = Place { at, chunk };
+        *known.lock() = Some(place.clone());
+        Ok(place)
+    }
+}
+
 /// Frames of a packed cursor.
 fn frames(cursor: u64) -> u32 {
     cursor as u32
@@ -101,49 +114,28 @@ impl Chain {
         &self.spine
     }
 
-    /// The first chunk, as the spine has it.
-    fn first(&self, deadline: Deadline) -> Result<Place, GetError> {
+    /// The first chunk, as the spine has it. Waits for nobody.
+    fn first(&self) -> Result<Place, OpenError> {
         let known = self.known.first.lock().clone();
-        if let Some(place) = known
-            && place.at == self.spine.positions().0
-        {
-            return Ok(place);
+        match known.filter(|place| place.at == self.spine.positions().0) {
+            Some(place) => Ok(place),
+            None => Place::learn(self.spine.first_reference(), &self.known.first),
         }
-        let mut head = self.spine.head(deadline)?;
-        let chunk = head.first_reference()?.ok_or(WITHOUT)?;
-        let place = Place {
-            at: head.position(),
-            chunk: Ring::open(chunk)?,
-        };
-        drop(head);
-        *self.known.first.lock() = Some(place.clone());
-        Ok(place)
     }
 
-    /// The last chunk, as the spine has it.
-    fn last(&self, deadline: Deadline) -> Result<Place, Refused> {
+    /// The last chunk, as the spine has it. Waits for nobody.
+    fn last(&self) -> Result<Place, OpenError> {
         let known = self.known.last.lock().clone();
-        if let Some(place) = known
-            && place.at == self.spine.positions().1
-        {
-            return Ok(place);
+        match known.filter(|place| place.at == self.spine.positions().1) {
+            Some(place) => Ok(place),
+            None => Place::learn(self.spine.last_reference(), &self.known.last),
         }
-        let tail = self.spine.tail(deadline)?;
-        let chunk = tail.last_reference().and_then(|chunk| chunk.ok_or(WITHOUT));
-        let chunk = chunk.and_then(Ring::open).map_err(corrupt)?;
-        let place = Place {
-            at: tail.position(),
-            chunk,
-        };
-        drop(tail);
-        *self.known.last.lock() = Some(place.clone());
-        Ok(place)
     }
 
     /// Pushes the first of `bodies`, and as many of the others as there is room for beside it.
     pub(crate) fn push(&self, bodies: &[Body<'_>], deadline: Deadline) -> Result<usize, Refused> {
         loop {
-            let place = self.last(deadline)?;
+            let place = self.last().map_err(corrupt)?;
             let mut tail = place.chunk.tail(deadline)?;
             if self.spine.positions().1 != place.at {
                 continue;
@@ -204,7 +196,7 @@ impl Chain {
         look: &mut impl FnMut(&mut HeadGuard<'_>) -> Result<Look, GetError>,
     ) -> Result<Look, GetError> {
         loop {
-            let place = self.first(deadline)?;
+            let place = self.first()?;
             let mut head = place.chunk.head(deadline)?;
             if self.spine.positions().0 != place.at {
                 continue;
@@ -228,22 +220,22 @@ impl Chain {
 
     /// How many items there are: all there ever were, but for those that have gone.
     pub(crate) fn len(&self) -> usize {
-        // The ends are taken without waiting: somebody who is stopped may hold the spine. Then what
-        // was known last must do.
-        let first = self.first(Deadline::NOW).ok();
-        let first = first.or_else(|| self.known.first.lock().clone());
-        let last = self.last(Deadline::NOW).ok();
-        let last = last.or_else(|| self.known.last.lock().clone());
-        let (Some(first), Some(last)) = (first, last) else {
-            return 0;
-        };
         let ever = |chunk: &Ring, cursor| {
             let before = chunk.state().load(Ordering::Acquire);
             before.wrapping_add(frames(cursor))
         };
-        let gone = ever(&first.chunk, first.chunk.positions().0);
-        let come = ever(&last.chunk, last.chunk.positions().1);
-        // What came and went between the two looks may make it less than nothing.
+        // In this order: what goes after the first look still counts, and what had come before the
+        // second is not left out.
+        let gone = self
+            .first()
+            .map(|at| ever(&at.chunk, at.chunk.positions().0));
+        let come = self
+            .last()
+            .map(|at| ever(&at.chunk, at.chunk.positions().1));
+        let (Ok(gone), Ok(come)) = (gone, come) else {
+            return 0;
+        };
+        // Less than nothing only where content cannot be true.
         usize::try_from(come.wrapping_sub(gone).cast_signed()).unwrap_or(0)
     }
 
@@ -266,4 +258,31 @@ const WITHOUT: OpenError = OpenError::Corrupt("a queue without a chunk");
 
 fn corrupt(error: OpenError) -> Refused {
     Refused::NoSpace(CreateError::Invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+
+    #[test]
+    fn items_are_counted_while_another_holds_the_spine() {
+        let chain = Chain::create(7).expect("a chain");
+        let large = [0; 4096];
+        let put = || {
+            let body = Body::Bytes(Cow::Borrowed(&large));
+            let pushed = chain.push(&[body], Deadline::NEVER);
+            assert!(pushed.is_ok_and(|pushed| pushed == 1));
+        };
+        let new_here = || Chain::open(chain.spine().clone());
+        let early = new_here();
+        put();
+        assert_eq!(early.len(), 1);
+        (1..100).for_each(|_| put());
+        // As of a process stopped while it puts another chunk there, or takes one out.
+        let _tail = chain.spine().tail(Deadline::NEVER).expect("the tail");
+        let _head = chain.spine().head(Deadline::NEVER).expect("the head");
+        assert_eq!((early.len(), new_here().len()), (100, 100));
+    }
 }

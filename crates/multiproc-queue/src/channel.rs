@@ -235,7 +235,12 @@ impl Channel {
         loop {
             // Read before the look: what was put before the close is seen after it.
             let closed = self.is_closed();
-            if self.take_now(most.min(SECTION), hands, deadline, sink)? > 0 {
+            let taken = self.take_now(most.min(SECTION), hands, deadline, sink);
+            if taken.is_err() && deadline != Deadline::NOW {
+                // What was there may have been left, and the wake for it must not end here.
+                self.ring().items().ring_all();
+            }
+            if taken? > 0 {
                 return Ok(());
             }
             if closed {
@@ -255,20 +260,28 @@ impl Channel {
         deadline: Deadline,
         sink: &mut impl FnMut(Taken),
     ) -> Result<usize, GetError> {
-        let mut look = |head: &mut HeadGuard<'_>| take_from(head, most, hands, sink);
-        let looked = match &self.store {
-            Store::Bounded(ring) => look(&mut ring.head(deadline)?),
-            Store::Unbounded(chain) => chain.with_head(deadline, &mut look),
-        };
-        let taken = match looked {
-            Ok(Look::Took(taken)) => Ok(taken),
-            Ok(Look::Files(parcel, at)) => self.take_files(&parcel, at, hands, deadline, sink),
-            Err(error) => {
-                // What could not be read may be gone, and have left room.
-                self.ring().space().ring();
-                Err(error)
+        let taken = loop {
+            let mut look = |head: &mut HeadGuard<'_>| take_from(head, most, hands, sink);
+            let looked = match &self.store {
+                Store::Bounded(ring) => look(&mut ring.head(deadline)?),
+                Store::Unbounded(chain) => chain.with_head(deadline, &mut look),
+            };
+            let looked = looked.inspect_err(|error| {
+                if !error.is_timed_out() {
+                    // What could not be read may be gone, with what was taken before it.
+                    self.ring().space().ring_all();
+                }
+            });
+            match looked? {
+                Look::Took(taken) => break taken,
+                // Taken by another meanwhile, it says nothing of what is behind it.
+                Look::Files(parcel, at) => {
+                    if self.take_files(&parcel, at, hands, deadline, sink)? {
+                        break 1;
+                    }
+                }
             }
-        }?;
+        };
         match taken {
             0 => {}
             1 => self.ring().space().ring_after_release(),
@@ -278,7 +291,7 @@ impl Channel {
     }
 
     /// Takes the item at the head, which carries open files: first the files, which may find no room
-    /// in this process, then the item, unless another has taken it meanwhile.
+    /// in this process, then the item. False if another has taken it meanwhile.
     #[cold]
     fn take_files(
         &self,
@@ -287,7 +300,7 @@ impl Channel {
         hands: Option<&Hands>,
         deadline: Deadline,
         sink: &mut impl FnMut(Taken),
-    ) -> Result<usize, GetError> {
+    ) -> Result<bool, GetError> {
         let loaded = parcel::load(stored);
         if let Err(error) = &loaded
             && error.is_too_many_files()
@@ -300,9 +313,10 @@ impl Channel {
             let Found::Files(next) = head.pop_quietly(&mut Vec::new())? else {
                 return Ok(Look::Took(0));
             };
-            if head.position() != at || !next.is(stored) || !take_up(hands)? {
+            if head.position() != at || !next.is(stored) {
                 return Ok(Look::Took(0));
             }
+            take_up(hands)?;
             let taken = head.pop(&mut Vec::new());
             let loaded = loaded.take().expect("it is taken once");
             match taken.and(loaded) {
@@ -320,17 +334,14 @@ impl Channel {
             Store::Bounded(ring) => look(&mut ring.head(deadline)?),
             Store::Unbounded(chain) => chain.with_head(deadline, &mut look),
         };
-        match looked? {
-            Look::Took(taken) => Ok(taken),
-            Look::Files(..) => Ok(0),
-        }
+        Ok(matches!(looked?, Look::Took(1)))
     }
 }
 
-fn take_up(hands: Option<&Hands>) -> Result<bool, GetError> {
+fn take_up(hands: Option<&Hands>) -> Result<(), GetError> {
     match hands {
         Some(hands) if !hands.take_up() => Err(GetError::TooMany),
-        _ => Ok(true),
+        _ => Ok(()),
     }
 }
 
@@ -406,7 +417,11 @@ fn take_from(
     let mut taken = 0;
     while taken < most && !head.is_empty() {
         // In hand before it is taken: at no moment is an item neither here nor there.
-        take_up(hands)?;
+        match take_up(hands) {
+            // Those before it are given away already.
+            Err(_) if taken > 0 => break,
+            answer => answer?,
+        }
         let mut bytes = Vec::new();
         match head.pop_quietly(&mut bytes) {
             Ok(Found::Bytes) => sink(Taken::Bytes(bytes)),

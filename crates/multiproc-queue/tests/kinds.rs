@@ -1,10 +1,12 @@
 //! Queues without a bound, joinable ones, simple ones; and items by the batch.
 
+use std::io::{PipeWriter, pipe};
 use std::time::{Duration, Instant};
 
 use multiproc_queue::{GetError, JoinableQueue, Queue, SimpleQueue};
 use multiproc_shm::Waitable;
 use multiproc_shm::testing;
+use multiproc_wire::Fd;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -237,6 +239,29 @@ fn a_close_wakes_who_waits_in_an_unbounded_queue() {
 enum Step {
     Put(Vec<usize>),
     Get(usize),
+}
+
+#[test]
+fn who_loses_an_open_file_to_another_goes_on_with_the_next() {
+    for _ in 0..20 {
+        for queue in both::<Fd<PipeWriter>>() {
+            let (_reader, writer) = pipe().expect("a pipe");
+            let files = (0..8).map(|_| Fd(writer.try_clone().expect("room")));
+            queue.put_many(files).expect("room");
+            queue.close();
+            let taken = std::thread::scope(|scope| {
+                let takers = [(); 4].map(|()| {
+                    scope.spawn(|| {
+                        let taken = queue.iter().filter(|item| item.is_ok()).count();
+                        assert!(queue.is_empty(), "closed, and not drained");
+                        taken
+                    })
+                });
+                takers.map(|taker| taker.join().expect("no panic"))
+            });
+            assert_eq!(taken.iter().sum::<usize>(), 8);
+        }
+    }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

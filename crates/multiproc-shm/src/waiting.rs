@@ -97,7 +97,9 @@ impl<'a> Waiting<'a> {
             }
         }
         let armed = bell.arm();
-        if ready() == 0 && bell.sleep(armed, &mut self.sleeper) == Woken::TimedOut {
+        let is_late = ready() == 0 && bell.sleep(armed, &mut self.sleeper) == Woken::TimedOut;
+        // The wake may have died with another, or been of no use to it: what is there counts.
+        if is_late && ready() == 0 {
             return Err(Late);
         }
         Ok(())

@@ -2,10 +2,10 @@
 //!
 //! The invariant: the beginning of a long message is in one place, private to one process. Its owner is
 //! named in the ring, so that others leave the rest to it, and the ring's word is cleared before that
-//! place is given up.
+//! place is given up: with the last open handle that knows it, or with the next message.
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use multiproc_shm::{
@@ -16,7 +16,7 @@ use multiproc_sys::clock::Deadline;
 use multiproc_wire::Parcel;
 use parking_lot::Mutex;
 
-use super::{FIRST, LAST, LONG, MIDDLE, Side, WHOLE, open, ring_everybody};
+use super::{FIRST, LAST, MIDDLE, Side, WHOLE, open, ring_everybody};
 use crate::error::RecvError;
 
 /// A handle that may receive.
@@ -29,10 +29,15 @@ pub(crate) struct RingIn {
 }
 
 impl Clone for RingIn {
+    /// A clone of a closed handle is closed.
     fn clone(&self) -> RingIn {
+        let (side, reading) = (self.side.clone(), Arc::clone(&self.reading));
+        if !side.is_closed() {
+            reading.open.fetch_add(1, Ordering::AcqRel);
+        }
         RingIn {
-            side: self.side.clone(),
-            reading: Arc::clone(&self.reading),
+            side,
+            reading,
             watch: OnceLock::new(),
         }
     }
@@ -45,7 +50,9 @@ struct Reading {
     patience: Patience,
     /// Names this, with the process, in the ring's word.
     thing: u32,
-    /// Looked at under the head lock only.
+    /// Handles that share this and are not closed.
+    open: AtomicUsize,
+    /// Filled under the head lock only.
     begun: Mutex<Option<Begun>>,
 }
 
@@ -62,6 +69,14 @@ enum Look {
     Nothing,
     /// The beginning of a message longer than is wanted.
     TooLong(u64),
+}
+
+/// What a pop has found.
+enum Popped {
+    Piece(Piece),
+    Nothing,
+    /// Another has taken what was there: look again.
+    Overtaken,
 }
 
 /// One frame, out of the ring.
@@ -81,6 +96,7 @@ impl RingIn {
             ring: side.ring.clone(),
             patience: Patience::default(),
             thing: NEXT.fetch_add(1, Ordering::Relaxed),
+            open: AtomicUsize::new(usize::from(!side.is_closed())),
             begun: Mutex::new(None),
         });
         RingIn {
@@ -99,7 +115,10 @@ impl RingIn {
     }
 
     pub(crate) fn close(&self) {
-        self.side.close();
+        if self.side.close() {
+            self.reading.open.fetch_sub(1, Ordering::AcqRel);
+            self.reading.give_up_if_closed();
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -123,16 +142,20 @@ impl RingIn {
     /// The next message, if it has no more than `most` bytes.
     #[inline]
     pub(crate) fn recv(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
-        let received = self.recv_unwatched(most, deadline);
+        let received = self.recv_while_open(most, deadline);
         // Also where another took it: the descriptor is not to stay readable.
         if let Some(watch) = self.watch.get() {
             watch.settle();
+        }
+        if self.side.is_closed() {
+            // It may have begun a message after the close.
+            self.reading.give_up_if_closed();
         }
         received
     }
 
     #[inline]
-    fn recv_unwatched(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
+    fn recv_while_open(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
         let mut waiting = Waiting::new(&self.reading.patience, deadline);
         loop {
             if self.side.is_closed() {
@@ -140,14 +163,19 @@ impl RingIn {
             }
             // Read before the look: what was sent before the last sender went is seen after it.
             let gone = self.side.state() & End::SENDERS_GONE != 0;
-            match self.reading.take(most, deadline)? {
+            let look = self.reading.take(most, deadline);
+            if look.is_err() && deadline != Deadline::NOW {
+                // What is still there is another's, and so is the wake for it.
+                ring_everybody(self.side.ring.items());
+            }
+            match look? {
                 Look::Message(parcel) => return Ok(parcel),
                 Look::Nothing if gone && self.side.ring.is_empty() => {
                     return Err(RecvError::Disconnected);
                 }
                 Look::Nothing => {}
                 Look::TooLong(size) => {
-                    self.side.close();
+                    self.close();
                     return Err(RecvError::TooLarge { size, limit: most });
                 }
             }
@@ -165,6 +193,8 @@ impl RingIn {
                 return self.answers() > 0;
             }
         }
+        // It takes nothing: the wake may have been another's.
+        ring_everybody(self.side.ring.items());
         true
     }
 
@@ -224,8 +254,10 @@ impl Reading {
             }
             let popped;
             (head, popped) = self.pop(head, deadline)?;
-            let Some(piece) = popped else {
-                return Ok(Look::Nothing);
+            let piece = match popped {
+                Popped::Piece(piece) => piece,
+                Popped::Nothing => return Ok(Look::Nothing),
+                Popped::Overtaken => continue,
             };
             if piece.kind == WHOLE && word == 0 {
                 drop(head);
@@ -243,12 +275,40 @@ impl Reading {
         }
     }
 
+    /// There is room, and the lock is released. Who waits for more than that must not keep the wake
+    /// from who waits for less.
     fn tell_senders(&self) {
-        if self.ring.state().load(Ordering::Relaxed) & LONG == 0 {
-            self.ring.space().ring_after_release();
-        } else {
-            ring_everybody(self.ring.space());
+        self.ring.space().ring_after_release();
+        if self.ring.space().is_armed() {
+            self.ring.space().ring_all();
         }
+    }
+
+    /// What has been begun is for nobody, once nobody can ask for it.
+    fn give_up_if_closed(&self) {
+        if self.open.load(Ordering::Acquire) == 0 {
+            self.give_up();
+        }
+    }
+
+    /// Leaves the rest of a message that was begun here to whoever passes over it.
+    #[cold]
+    fn give_up(&self) {
+        let begun = self.begun.lock().take();
+        if begun.is_some() {
+            let word = self.ring.word();
+            let _ = word.compare_exchange(self.token(), 0, Ordering::AcqRel, Ordering::Relaxed);
+            ring_everybody(self.ring.items());
+        }
+    }
+
+    /// A piece is gone that could not be read. It carried handles, so that it began a message, and what
+    /// was begun before is void.
+    #[cold]
+    fn lost(&self, error: OpenError) -> RecvError {
+        self.give_up();
+        ring_everybody(self.ring.space());
+        corrupt(error)
     }
 
     /// Joins a piece to what has come before, if that is `mine`. `Some` ends the look.
@@ -302,15 +362,12 @@ impl Reading {
         &'a self,
         mut head: HeadGuard<'a>,
         deadline: Deadline,
-    ) -> Result<(HeadGuard<'a>, Option<Piece>), RecvError> {
+    ) -> Result<(HeadGuard<'a>, Popped), RecvError> {
         let mut bytes = Vec::new();
-        let found = head.pop_quietly(&mut bytes).map_err(|error| {
-            // What could not be read is gone, and has left room.
-            ring_everybody(self.ring.space());
-            corrupt(error)
-        })?;
+        let found = head.pop_quietly(&mut bytes);
+        let found = found.map_err(|error| self.lost(error))?;
         let parcel = match found {
-            Found::Nothing => return Ok((head, None)),
+            Found::Nothing => return Ok((head, Popped::Nothing)),
             Found::Bytes => {
                 head.settle();
                 Parcel {
@@ -318,10 +375,10 @@ impl Reading {
                     attachments: Vec::new(),
                 }
             }
-            Found::Parcel(stored) => parcel::load(&stored).map_err(corrupt)?,
+            Found::Parcel(stored) => parcel::load(&stored).map_err(|error| self.lost(error))?,
             Found::Files(stored) => return self.pop_with_files(head, &stored, deadline),
         };
-        Ok((head, Some(piece(parcel)?)))
+        Ok((head, Popped::Piece(piece(parcel)?)))
     }
 
     /// Takes a piece that carries open files: first the files, without the lock, which may find no room in
@@ -332,7 +389,7 @@ impl Reading {
         head: HeadGuard<'a>,
         stored: &Object,
         deadline: Deadline,
-    ) -> Result<(HeadGuard<'a>, Option<Piece>), RecvError> {
+    ) -> Result<(HeadGuard<'a>, Popped), RecvError> {
         let at = head.position();
         drop(head);
         let loaded = parcel::load(stored);
@@ -343,14 +400,11 @@ impl Reading {
         }
         let mut head = self.ring.head(deadline).map_err(refused)?;
         if head.position() != at {
-            return Ok((head, None));
+            return Ok((head, Popped::Overtaken));
         }
         let popped = head.pop(&mut Vec::new());
-        let loaded = popped.and(loaded).map_err(|error| {
-            ring_everybody(self.ring.space());
-            corrupt(error)
-        })?;
-        Ok((head, Some(piece(loaded)?)))
+        let loaded = popped.and(loaded).map_err(|error| self.lost(error))?;
+        Ok((head, Popped::Piece(piece(loaded)?)))
     }
 }
 
@@ -403,10 +457,15 @@ fn refused(error: LockError) -> RecvError {
 impl Drop for Reading {
     /// The rest of a message that was begun here is for nobody.
     fn drop(&mut self) {
-        if self.begun.get_mut().is_some() {
-            let word = self.ring.word();
-            let _ = word.compare_exchange(self.token(), 0, Ordering::AcqRel, Ordering::Relaxed);
-            ring_everybody(self.ring.items());
+        self.give_up();
+    }
+}
+
+impl Drop for RingIn {
+    fn drop(&mut self) {
+        if !self.side.is_closed() {
+            self.reading.open.fetch_sub(1, Ordering::AcqRel);
+            self.reading.give_up_if_closed();
         }
     }
 }

@@ -82,13 +82,16 @@ impl Side {
         self.closed.load(Ordering::Relaxed)
     }
 
-    fn close(&self) {
-        if !self.closed.swap(true, Ordering::AcqRel) {
+    /// False if it was closed already.
+    fn close(&self) -> bool {
+        let is_first = !self.closed.swap(true, Ordering::AcqRel);
+        if is_first {
             drop(self.end.lock().take());
             // Threads that wait with this very handle.
             self.ring.items().ring_all();
             self.ring.space().ring_all();
         }
+        is_first
     }
 
     /// The object to send, if it is not closed.

@@ -81,10 +81,21 @@ impl RingOut {
         if attachments.is_empty() && bytes.len() < self.side.ring.longest_frame() {
             let tail = self.push(&Piece::Inline(&[bytes, &[WHOLE]]), deadline)?;
             drop(tail);
-            self.side.ring.items().ring_after_release();
+            self.tell_receivers();
             return Ok(());
         }
         self.send_slowly(bytes, attachments, deadline)
+    }
+
+    /// A whole message is there, and the lock released.
+    #[inline]
+    fn tell_receivers(&self) {
+        let ring = &self.side.ring;
+        ring.items().ring_after_release();
+        // One has the beginning of a message that was given up, and only that one can go on.
+        if ring.word().load(Ordering::Acquire) != 0 {
+            ring_everybody(ring.items());
+        }
     }
 
     #[cold]
@@ -104,7 +115,7 @@ impl RingOut {
             }
             let stored = parcel::store_parts(&[bytes, &[WHOLE]], attachments);
             drop(self.push(&Piece::Stored(&stored.map_err(no_space)?), deadline)?);
-            ring.items().ring_after_release();
+            self.tell_receivers();
             return Ok(());
         }
         self.send_long(bytes, attachments, deadline)

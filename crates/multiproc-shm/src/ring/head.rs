@@ -155,23 +155,6 @@ impl HeadGuard<'_> {
             .store(self.next.pack(), Ordering::Release);
     }
 
-    /// What the first frame refers to, in a ring of nothing but references; the frame stays. `None`
-    /// in an empty one.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`] if it cannot be reached.
-    pub fn first_reference(&mut self) -> Result<Option<Object>, OpenError> {
-        match self.look()? {
-            None => Ok(None),
-            Some(seen) if seen.kind == REFERENCE => {
-                let handle = read_reference(seen.body);
-                object::open(self.ring.object.arena(), handle).map(Some)
-            }
-            Some(_) => Err(OpenError::Corrupt("a frame is no reference")),
-        }
-    }
-
     #[inline]
     fn look(&mut self) -> Result<Option<Seen>, OpenError> {
         if self.is_empty() {

@@ -1,10 +1,15 @@
 //! What the two sides of a ring ask of it without its locks, and what it is told when one of them is gone.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use super::{ALIGN, BellLine, Control, Cursor, Ring, units_of};
+use super::{
+    ALIGN, BellLine, Control, Cursor, FRAME_HEADER, REFERENCE, REFERENCE_UNITS, Ring, read_header,
+    read_reference, units_of,
+};
 use crate::arena::Arena;
 use crate::bell::Bell;
+use crate::error::OpenError;
+use crate::object::{self, Object};
 
 impl Ring {
     /// A second word for the layer above; 0 in a new ring.
@@ -22,6 +27,61 @@ impl Ring {
         let skip = if units > until_end { until_end } else { 0 };
         let taken = tail.units.wrapping_sub(head.units);
         taken <= self.capacity && skip + units <= self.capacity - taken
+    }
+
+    /// What the first frame refers to, in a ring of nothing but references, and where the head's cursor
+    /// stands there. `None` in an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] if it cannot be reached.
+    pub fn first_reference(&self) -> Result<Option<(u64, Object)>, OpenError> {
+        self.reference_at(|ring| {
+            let (head, _) = ring.positions();
+            (head, Cursor::unpack(head).units)
+        })
+    }
+
+    /// Likewise of the last frame, and where the tail's cursor stands behind it. Only where the last is
+    /// never taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::first_reference`].
+    pub fn last_reference(&self) -> Result<Option<(u64, Object)>, OpenError> {
+        self.reference_at(|ring| {
+            let (_, tail) = ring.positions();
+            let units = Cursor::unpack(tail).units;
+            (tail, units.wrapping_sub(REFERENCE_UNITS))
+        })
+    }
+
+    /// The reference at a place that is true while its cursor stands still. Nobody is waited for: a frame
+    /// is written over only after that cursor has moved.
+    fn reference_at(
+        &self,
+        place: impl Fn(&Ring) -> (u64, u32),
+    ) -> Result<Option<(u64, Object)>, OpenError> {
+        loop {
+            if self.is_empty() {
+                return Ok(None);
+            }
+            let (cursor, units) = place(self);
+            // Frames of references never meet the end of the ring: each is two of its even number of units.
+            let is_reference = read_header(self, units)[1] == REFERENCE;
+            // SAFETY: the unit is in the ring, and the body starts 8 bytes into its 16; the place is even,
+            // as the ring's length is, so that the unit after it, with the rest, is in the ring too.
+            let handle = read_reference(unsafe { self.unit(units & !1).add(FRAME_HEADER) });
+            let opened = match is_reference {
+                true => object::open(self.object.arena(), handle),
+                false => Err(OpenError::Corrupt("a frame is no reference")),
+            };
+            // SYNC POINT ring: what was read before is of the frame, if the cursor has not moved since.
+            fence(Ordering::Acquire);
+            if place(self).0 == cursor {
+                return opened.map(|object| Some((cursor, object)));
+            }
+        }
     }
 }
 

@@ -9,14 +9,10 @@ use std::sync::atomic::Ordering;
 
 use multiproc_sys::clock::Deadline;
 
-use super::{
-    BYTES, Cursor, FRAME_HEADER, REFERENCE, REFERENCE_UNITS, Ring, SKIP, read_header,
-    read_reference, units_of,
-};
+use super::{BYTES, Cursor, FRAME_HEADER, REFERENCE, REFERENCE_UNITS, Ring, SKIP, units_of};
 use crate::alloc;
-use crate::error::OpenError;
 use crate::lock::{LockError, RawGuard, Taken};
-use crate::object::{self, Object};
+use crate::object::Object;
 
 /// Why a frame was not pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,27 +166,6 @@ impl TailGuard<'_> {
         change.commit();
         self.next = next;
         Ok(())
-    }
-
-    /// What the last frame refers to, in a ring of nothing but references, none of which is taken
-    /// meanwhile; `None` in an empty one.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`] if it cannot be reached.
-    pub fn last_reference(&self) -> Result<Option<Object>, OpenError> {
-        let head = Cursor::unpack(self.ring.control().head.cursor.load(Ordering::Acquire));
-        if head == self.next {
-            return Ok(None);
-        }
-        let at = self.next.units.wrapping_sub(REFERENCE_UNITS);
-        if read_header(self.ring, at)[1] != REFERENCE {
-            return Err(OpenError::Corrupt("a frame is no reference"));
-        }
-        // SAFETY: the unit is in the ring, and the body starts 8 bytes into its 16; a reference's 24
-        // bytes are contiguous, as `place` puts frames, of which this is one of 2 units.
-        let handle = read_reference(unsafe { self.ring.unit(at).add(FRAME_HEADER) });
-        object::open(self.ring.object.arena(), handle).map(Some)
     }
 
     /// Room for a frame of `units`, with `spare` units left: where it goes, and the cursor after it.
