@@ -8,6 +8,7 @@ pub mod image;
 pub mod liveness;
 pub mod memory;
 pub mod poll;
+pub mod processors;
 pub mod random;
 pub mod rest;
 pub mod robust;
