@@ -33,6 +33,7 @@ fn busy(pool: &Pool, millis: u64) -> Result<(), Box<dyn Error>> {
 }
 
 fn careless() -> Result<(), Box<dyn Error>> {
+    multiproc_sys::testing::heed_interrupts();
     let pool = Pool::new(2)?;
     busy(&pool, 600_000)?;
     pool.close();
