@@ -79,7 +79,7 @@ fn main() -> Outcome {
         "wake" => wake::run(&args),
         "many" => many::run(&args),
         "pool-trivial" | "pool-apply" | "pool-cpu" | "pool-mib" | "pool-seed" => pool::run(&args),
-        "map-ops" => map::run(&args),
+        "map-ops" | "map" => map::run(&args),
         "map-memory" => map::memory(&args),
         "pool-growth" => pool_growth::workers(&args),
         "pool-queued" => pool_growth::queued(&args),

@@ -58,6 +58,8 @@ fn ours(args: &Args, operation: u32) -> Outcome {
     })?;
     drop(idle);
     args.emit("ops_per_s", rate, "1/s");
+    let each = 1e9 * args.number("clients", 1) as f64 / rate;
+    args.emit("ns_per_op", each, "ns");
     Ok(())
 }
 
