@@ -175,7 +175,7 @@ const STARTS: &[Case] = &[
         &[at_most("raw-fork", 1.5), beside("procspawn"), beside("cpython-fork"), beside("cpython-forkserver")],
     )
     .also(&["ours-spawn"])
-    .note("The child meets about 40 pages for the first time, 2 µs each, and gives them back at its end."),
+    .note("The child meets 45 to 60 pages for the first time, 2 µs each, and gives them back at its end: the more code a program has, the further apart lies what a start runs through. Waking an idle processor is in it twice."),
     Case::times(
         "start and join, 2 GiB touched",
         "start --reps 20 --ballast 2048",
