@@ -10,11 +10,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use multiproc_wire::codec;
-use parking_lot::Mutex;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -102,8 +101,14 @@ impl Handle {
     }
 }
 
-/// How often each object has arrived in this process.
+/// How often each object has arrived in this process. A child made by fork uses it, and the standard
+/// library's lock keeps nothing outside itself that another thread may have locked at that moment.
 static HELD: Mutex<Option<HashMap<u64, u32>>> = Mutex::new(None);
+
+/// [`HELD`], locked. Nothing panics under it.
+fn held() -> MutexGuard<'static, Option<HashMap<u64, u32>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One arrival of an object in this process. The last one gives the process's reference back.
 pub(crate) struct Reference {
@@ -169,7 +174,7 @@ impl Object {
     pub(crate) fn create_raw(tag: u32, len: usize) -> Result<Object, CreateError> {
         let arena = arena::get()?;
         let me = member::me()?;
-        let mut held = HELD.lock();
+        let mut held = self::held();
         let (offset, head) = alloc::create(arena, me, len, tag)?;
         held.get_or_insert_default().insert(offset, 1);
         drop(held);
@@ -367,7 +372,7 @@ impl Drop for Reference {
     fn drop(&mut self) {
         // A foreign fork holds nothing: the bit is its parent's.
         let Ok(me) = member::me() else { return };
-        let mut held = HELD.lock();
+        let mut held = self::held();
         let Some(Entry::Occupied(mut arrivals)) =
             held.as_mut().map(|held| held.entry(self.handle.offset))
         else {
@@ -441,7 +446,7 @@ fn arrive(
     take: impl FnOnce(&Locked<'_>, MemberId, u64) -> Result<(), OpenError>,
 ) -> Result<Object, OpenError> {
     let me = member::me()?;
-    let mut held = HELD.lock();
+    let mut held = self::held();
     let locked = arena.lock_for_create()?;
     let offset = handle.valid_in(arena).ok_or(OpenError::NotFound)?;
     take(&locked, me, offset)?;
@@ -476,7 +481,7 @@ pub(crate) fn endow_all<R>(
     heir: MemberId,
     fork: impl FnOnce() -> R,
 ) -> Result<R, CreateError> {
-    let held = HELD.lock();
+    let held = self::held();
     let locked = arena.lock_for_create()?;
     for &offset in held.iter().flatten().map(|(offset, _)| offset) {
         endow_locked(&locked, offset, heir)?;
