@@ -84,6 +84,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod conn;
 mod context;
 mod core;
 mod desk;

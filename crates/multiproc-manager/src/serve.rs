@@ -11,8 +11,6 @@
 //! function runs or a socket is waited for. Two threads that both take themselves for the leader are
 //! therefore harmless; they only wake twice.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -28,9 +26,9 @@ use multiproc_sys::{Errno, random, stream};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::client::{Client, Door};
+use crate::conn::Conn;
 use crate::core::{Core, Rights};
-use crate::link::{self, PROTOCOL, Reader};
-use crate::message::{Failure, Reply, Request};
+use crate::link::PROTOCOL;
 use crate::numbers::Numbers;
 
 /// How long one function may keep the leader from the others.
@@ -41,9 +39,6 @@ const CALM: u32 = 100;
 
 /// The most threads. With so many functions running, the next one waits for one of them.
 const MOST_THREADS: usize = 512;
-
-/// A client that does not read its replies is read no further when so many bytes wait for it.
-const MOST_WAITING: usize = 1 << 20;
 
 /// How long the last replies may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -60,19 +55,6 @@ pub(crate) struct Settings {
     pub(crate) max_frame: u64,
     pub(crate) max_clients: usize,
     pub(crate) accept_functions: bool,
-}
-
-/// One client's connection.
-struct Conn {
-    stream: TcpStream,
-    reader: Reader,
-    out: Vec<u8>,
-    /// How much of `out` has been written.
-    written: usize,
-    /// Requests that came in and are carried out once their answers have room.
-    requests: VecDeque<Request>,
-    /// What the watch waits for: reading, writing.
-    watched: (bool, bool),
 }
 
 struct State {
@@ -345,14 +327,7 @@ impl Shared {
             state.next_client += 1;
             let functions = local || state.settings.accept_functions;
             state.core.welcome(client, Rights { functions });
-            let conn = Conn {
-                stream,
-                reader: Reader::new(state.settings.max_frame),
-                out: Vec::new(),
-                written: 0,
-                requests: VecDeque::new(),
-                watched: (true, false),
-            };
+            let conn = Conn::new(stream, state.settings.max_frame);
             state.conns.insert(client, conn);
         }
     }
@@ -368,11 +343,7 @@ impl Shared {
         if !conn.watched.0 {
             return;
         }
-        let requests = &mut conn.requests;
-        let read = conn
-            .reader
-            .read(&conn.stream, |request| requests.push_back(request));
-        if read.is_err() {
+        if conn.read().is_err() {
             self.part(state, client);
         } else {
             state.serve(client);
@@ -382,7 +353,7 @@ impl Shared {
     /// A connection is over.
     fn part(&self, state: &mut State, client: u64) {
         if let Some(conn) = state.conns.remove(&client) {
-            self.watch.remove(conn.stream.as_fd());
+            self.watch.remove(conn.as_fd());
             state.core.farewell(client);
             state.stow_replies();
         }
@@ -398,16 +369,14 @@ impl Shared {
                 self.part(state, client);
                 continue;
             }
-            if conn.has_room() && !conn.requests.is_empty() {
+            if conn.has_room() && conn.has_requests() {
                 state.serve(client);
                 state.dirty.push(client);
                 continue;
             }
-            let wanted = (conn.has_room(), conn.waiting() > 0);
+            let wanted = conn.wanted();
             if wanted != conn.watched {
-                let watched = self
-                    .watch
-                    .change(conn.stream.as_fd(), client, wanted.0, wanted.1);
+                let watched = self.watch.change(conn.as_fd(), client, wanted.0, wanted.1);
                 conn.watched = wanted;
                 if watched.is_err() {
                     self.part(state, client);
@@ -420,9 +389,7 @@ impl Shared {
     fn end(&self, state: &mut State) {
         drop(state.gate.take());
         for conn in state.conns.values_mut() {
-            let _ = conn.stream.set_nonblocking(false);
-            let _ = conn.stream.set_write_timeout(Some(FAREWELL));
-            let _ = conn.write();
+            conn.finish(FAREWELL);
         }
         state.conns.clear();
         *self.ended.lock() = true;
@@ -441,7 +408,7 @@ impl State {
     fn serve(&mut self, client: u64) {
         while let Some(conn) = self.conns.get_mut(&client)
             && conn.has_room()
-            && let Some(request) = conn.requests.pop_front()
+            && let Some(request) = conn.next_request()
         {
             self.core.handle(client, request);
             self.stow_replies();
@@ -460,47 +427,5 @@ impl State {
             }
             conn.put(reply, limit);
         }
-    }
-}
-
-impl Conn {
-    /// Bytes that are to be written.
-    fn waiting(&self) -> usize {
-        self.out.len() - self.written
-    }
-
-    /// Whether the client reads its answers, or has not been given many.
-    fn has_room(&self) -> bool {
-        self.waiting() < MOST_WAITING
-    }
-
-    fn put(&mut self, reply: Reply, limit: u64) {
-        let start = self.out.len();
-        let seq = reply.seq;
-        let failure = match link::put(&mut self.out, &reply) {
-            Ok(size) if size <= limit => return,
-            Ok(size) => Failure::TooLarge { size, limit },
-            Err(text) => Failure::Encode(text),
-        };
-        self.out.truncate(start);
-        let result = Err(failure);
-        link::put(&mut self.out, &Reply { seq, result }).expect("a failure can be encoded");
-    }
-
-    /// Writes as much as there is room for.
-    fn write(&mut self) -> io::Result<()> {
-        while self.written < self.out.len() {
-            match self.stream.write(&self.out[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => self.written += len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.clear();
-        self.out.shrink_to(64 << 10);
-        self.written = 0;
-        Ok(())
     }
 }
