@@ -47,3 +47,25 @@ fn the_facade_only_re_exports() {
         );
     }
 }
+
+/// A child made by a fork uses these crates, and `parking_lot`'s tables may be locked in it for ever.
+#[test]
+fn what_a_forked_child_reaches_has_no_locks_with_tables() {
+    for name in ["sys", "wire", "shm", "sync", "queue"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let source = path.join(format!("multiproc-{name}/src"));
+        let mut folders = vec![source];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("the sources are there") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let text = fs::read_to_string(&path).expect("text");
+                    let uses = text.contains("parking_lot::");
+                    assert!(!uses, "{} uses parking_lot", path.display());
+                }
+            }
+        }
+    }
+}

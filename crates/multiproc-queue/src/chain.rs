@@ -22,12 +22,11 @@
 //! | first chunk found empty, still in the spine | the same, and the next taker finds it so |
 //! | first chunk taken out | the next one is the first; the old one goes with the dead one's references |
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use multiproc_shm::{CreateError, Frame, HeadGuard, Object, OpenError, Ring, TailGuard};
 use multiproc_sys::clock::Deadline;
-use parking_lot::Mutex;
 
 use crate::channel::{Look, is_closed, push_into_chunk};
 use crate::error::GetError;
@@ -66,6 +65,28 @@ struct Known {
     last: Mutex<Option<Place>>,
 }
 
+/// Looks that a thread needs to copy a place, and many more.
+const SHORTLY: u32 = 200;
+
+/// What is known, if another thread does not have it for longer than it takes to copy it. Nobody waits: in
+/// a fork it may be locked for ever, and the spine says the same.
+fn known(place: &Mutex<Option<Place>>) -> Option<MutexGuard<'_, Option<Place>>> {
+    for _ in 0..SHORTLY {
+        match place.try_lock() {
+            Ok(known) => return Some(known),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
+    }
+    None
+}
+
+fn remember(place: &Mutex<Option<Place>>, seen: Place) {
+    if let Some(mut known) = known(place) {
+        *known = Some(seen);
+    }
+}
+
 /// A chunk, and where the spine's cursor stands while it is the first or the last.
 #[derive(Clone)]
 struct Place {
@@ -81,7 +102,7 @@ impl Place {
         let (at, chunk) = seen?.ok_or(WITHOUT)?;
         let chunk = Ring::open(chunk)?;
         let place = Place { at, chunk };
-        *known.lock() = Some(place.clone());
+        remember(known, place.clone());
         Ok(place)
     }
 }
@@ -116,7 +137,7 @@ impl Chain {
 
     /// The first chunk, as the spine has it. Waits for nobody.
     fn first(&self) -> Result<Place, OpenError> {
-        let known = self.known.first.lock().clone();
+        let known = known(&self.known.first).and_then(|known| known.clone());
         match known.filter(|place| place.at == self.spine.positions().0) {
             Some(place) => Ok(place),
             None => Place::learn(self.spine.first_reference(), &self.known.first),
@@ -125,7 +146,7 @@ impl Chain {
 
     /// The last chunk, as the spine has it. Waits for nobody.
     fn last(&self) -> Result<Place, OpenError> {
-        let known = self.known.last.lock().clone();
+        let known = known(&self.known.last).and_then(|known| known.clone());
         match known.filter(|place| place.at == self.spine.positions().1) {
             Some(place) => Ok(place),
             None => Place::learn(self.spine.last_reference(), &self.known.last),
@@ -185,7 +206,7 @@ impl Chain {
         })?;
         let at = spine.position();
         drop(spine);
-        *self.known.last.lock() = Some(Place { at, chunk });
+        remember(&self.known.last, Place { at, chunk });
         Ok(())
     }
 
@@ -241,11 +262,10 @@ impl Chain {
 
     /// The threads that hold the two ends now, 0 for none.
     pub(crate) fn holders(&self) -> [u32; 2] {
-        let of = |known: &Mutex<Option<Place>>, end: usize| {
-            let chunk = known
-                .lock()
-                .as_ref()
-                .map(|place| place.chunk.holders()[end]);
+        let of = |place: &Mutex<Option<Place>>, end: usize| {
+            let known = known(place);
+            let chunk = known.as_ref().and_then(|known| known.as_ref());
+            let chunk = chunk.map(|place| place.chunk.holders()[end]);
             chunk
                 .filter(|&tid| tid != 0)
                 .unwrap_or(self.spine.holders()[end])

@@ -296,14 +296,17 @@ impl<T> From<GetManyError<T>> for GetError {
     }
 }
 
-/// [`JoinableQueue::task_done`](crate::JoinableQueue::task_done) was called more often than items were
-/// got.
+/// [`JoinableQueue::task_done`](crate::JoinableQueue::task_done) was called in a process that has no item in
+/// hand: it has got none, or said so for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskDoneError(pub(crate) ());
 
 impl fmt::Display for TaskDoneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("task_done was called more often than items were got from the queue")
+        f.write_str(
+            "task_done: this process has no item of the queue in hand; the process that got an item says \
+             when it is done",
+        )
     }
 }
 

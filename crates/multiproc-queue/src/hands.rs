@@ -4,6 +4,10 @@
 //! member has in hand is its row in a table of `multiproc_sync::Holders`; it is counted *before* the
 //! item leaves the queue, so that an item is at every moment in one of the two, or in both.
 //!
+//! A row is lowered by its member alone. Lowered by another, for an item that was handed on, it would say
+//! that the wrong process has the item: should the one die that does not have it, `join` would wait for
+//! what is lost, or not wait for what is not.
+//!
 //! | word | meaning | who changes it |
 //! |---|---|---|
 //! | 0 | how many items were lost: in the hands of members that died | whoever takes a dead member's row back |
@@ -76,11 +80,12 @@ impl Hands {
         family::me().is_some_and(|me| self.table().enter(me))
     }
 
-    /// One less, in the hands of this process or, if it has none, of another. False if nobody has any.
+    /// One less in the hands of this process. False if it has none, and nothing has changed then.
     pub(crate) fn put_down(&self) -> bool {
-        let own = family::me().is_some_and(|me| self.table().leave(me));
-        let done = own || self.table().leave_any();
-        self.bell().ring();
+        let done = family::me().is_some_and(|me| self.table().leave(me));
+        if done {
+            self.bell().ring();
+        }
         done
     }
 

@@ -85,12 +85,17 @@ impl<T> JoinableQueue<T> {
         self.queue.hands().expect("made or opened with hands")
     }
 
-    /// Says that one item that was got is done. If this process has none in hand, it is another's that
-    /// counts as done: an item may be handed on.
+    /// Says that one item that this process has got is done, on any of its threads. An item that was handed
+    /// on to another process is still in the hands of the one that got it: that one says when it is done.
     ///
     /// # Errors
     ///
-    /// [`TaskDoneError`] if nobody has any item in hand.
+    /// [`TaskDoneError`] if this process has no item in hand; nothing has changed then.
+    ///
+    /// # Differences from Python
+    ///
+    /// There, any process may say so for any other, and one that says it too often ends the wait for an item
+    /// that somebody still works on.
     pub fn task_done(&self) -> Result<(), TaskDoneError> {
         match self.hands().put_down() {
             true => Ok(()),

@@ -10,7 +10,7 @@ use multiproc_shm::testing::{self, Chance, Forked, alone, kills};
 use multiproc_shm::{Kind, Object};
 use multiproc_sync::Lock;
 use multiproc_sys::testing as raw;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -245,6 +245,81 @@ fn the_items_of_a_dead_consumer_are_told_of_once_and_waited_for_by_nobody() {
             );
             assert!(queue.join().expect_err("each handle is told").is_lost());
             assert!(queue.join().is_ok());
+        }
+    });
+}
+
+#[test]
+fn a_child_forked_while_other_threads_use_a_queue_can_use_it_too() {
+    alone(|| {
+        let queue = Queue::<u64>::unbounded().expect("a queue");
+        let told = Queue::<()>::bounded(1).expect("a queue");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        queue.put(1).expect("room");
+                        let _another_may_have_it = queue.try_get();
+                    }
+                });
+            }
+            for _ in 0..kills(60) {
+                let child = testing::fork(|| {
+                    for _ in 0..5 {
+                        queue.put(2).expect("room");
+                        queue.get_timeout(LIMIT).expect("an item");
+                    }
+                    told.put(()).expect("room");
+                });
+                let done = told.get_timeout(LIMIT);
+                child.kill();
+                if done.is_err() {
+                    over.store(true, Ordering::Relaxed);
+                }
+                done.expect("the child found nothing locked");
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+/// A gets an item and hands it to B; C has one of its own and is killed. What A and B do says nothing of C's
+/// item, and C's death nothing of theirs.
+#[test]
+fn an_item_handed_on_is_counted_where_it_was_got_whoever_dies() {
+    alone(|| {
+        let queue = JoinableQueue::<u32>::bounded(8).expect("a queue");
+        for _ in 0..kills(50) {
+            queue.put_many([1, 2]).expect("room");
+            let (handed, told) = (Queue::bounded(1), Queue::bounded(1));
+            let (handed, told) = (handed.expect("a queue"), told.expect("a queue"));
+            queue.get().expect("an item for A, which is this process");
+            let (theirs, tell) = (queue.clone(), told.clone());
+            let holder = testing::fork(move || {
+                theirs.get().expect("an item for C");
+                tell.put(()).expect("room");
+                std::thread::sleep(LIMIT);
+            });
+            told.get_timeout(LIMIT).expect("C has it");
+            let (theirs, take) = (queue.clone(), handed.clone());
+            let helper = testing::fork(move || {
+                take.get_timeout(LIMIT).expect("A's item");
+                theirs.task_done().expect_err("A got it, and A says so");
+            });
+            handed.put(()).expect("room");
+            assert!(helper.join());
+            assert_eq!(queue.unfinished(), 2);
+            holder.kill();
+            // Only A's is left; and once A has said so, there is nothing to wait for.
+            let error = queue.try_join().expect_err("A has one in hand");
+            assert!(error.is_unfinished() && error.to_string().starts_with("1 items"));
+            queue.task_done().expect("A's");
+            let error = queue.join_timeout(LIMIT).expect_err("C's is lost");
+            assert!(
+                error.is_lost() && error.to_string().starts_with("1 items"),
+                "{error}"
+            );
         }
     });
 }

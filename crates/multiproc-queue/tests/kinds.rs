@@ -173,13 +173,23 @@ fn join_counts_what_is_in_hand_and_gives_up_at_its_deadline() {
 }
 
 #[test]
-fn an_item_handed_on_is_done_wherever_that_is_said() {
+fn only_the_process_that_got_an_item_says_that_it_is_done() {
     let queue = JoinableQueue::<u32>::bounded(8).expect("a queue");
     queue.put(1).expect("room");
     queue.get().expect("the item");
     let theirs = queue.clone();
-    let child = testing::fork(move || theirs.task_done().expect("somebody's"));
+    let child = testing::fork(move || {
+        let error = theirs.task_done().expect_err("not its own");
+        assert!(error.to_string().contains("the process that got an item"));
+    });
     assert!(child.join());
+    assert_eq!(queue.unfinished(), 1);
+    assert!(queue.try_join().is_err_and(|error| error.is_unfinished()));
+    // On whichever of its threads.
+    let ours = queue.clone();
+    std::thread::spawn(move || ours.task_done().expect("in hand"))
+        .join()
+        .expect("no panic");
     assert!(queue.try_join().is_ok());
 }
 

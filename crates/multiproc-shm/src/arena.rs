@@ -6,18 +6,19 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use multiproc_sys::Errno;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::memory::{self, Mapping, SharedFile};
 use multiproc_sys::random;
 use multiproc_sys::robust::MOST_HELD_INSIDE;
-use parking_lot::Mutex;
 
 use crate::error::{CreateError, OpenError};
 use crate::layout::{self, Header};
 use crate::lock::{self, LockError};
 use crate::log::{self, Transaction};
+use crate::own::Own;
 use crate::sweep;
 
 /// The family arena as this process has mapped it: for the life of the process.
@@ -27,7 +28,12 @@ pub(crate) struct Arena {
 }
 
 static ARENA: AtomicPtr<Arena> = AtomicPtr::new(std::ptr::null_mut());
-static MAKING: Mutex<()> = Mutex::new(());
+/// A fork made while another thread makes the arena has none, and may make one.
+static MAKING: Own<Mutex<()>> = Own::new();
+
+fn making() -> MutexGuard<'static, ()> {
+    MAKING.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The arena of this process's family, made now if this is the root and it has none.
 #[inline]
@@ -47,7 +53,7 @@ pub(crate) fn existing() -> Option<&'static Arena> {
 
 #[cold]
 fn make() -> Result<&'static Arena, CreateError> {
-    let _making = MAKING.lock();
+    let _making = making();
     if let Some(arena) = existing() {
         return Ok(arena);
     }
@@ -65,7 +71,7 @@ fn make() -> Result<&'static Arena, CreateError> {
 
 /// Maps an arena that came from the parent. The process is not a member yet.
 pub(crate) fn adopt(fd: OwnedFd) -> Result<(), OpenError> {
-    let _making = MAKING.lock();
+    let _making = making();
     if existing().is_some() {
         return Err(OpenError::Incompatible {
             ours: "a process without a family".into(),

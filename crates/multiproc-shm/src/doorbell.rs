@@ -32,17 +32,18 @@
 //! The child has neither the threads nor, perhaps, free mutexes. The whole doorbell carries the mark
 //! of its process; a child never looks into its parent's, and begins its own.
 
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use multiproc_sys::child::block_all_signals;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::{self, Woken};
-use multiproc_sys::{forkmark, poll, rest};
+use multiproc_sys::{poll, rest};
 
 use crate::arena;
 use crate::error::CreateError;
+use crate::own::{Own, Stamped, stamp};
 use crate::waitable::Armed;
 use crate::watch::Watched;
 
@@ -58,8 +59,8 @@ const LOOKS_EVERY: Duration = Duration::from_secs(2);
 const STACK: usize = 128 * 1024;
 
 /// All threads of one process.
+#[derive(Default)]
 pub(crate) struct Doorbell {
-    stamp: u64,
     ringers: Mutex<Vec<Arc<Ringer>>>,
     tickets: AtomicU64,
 }
@@ -126,44 +127,18 @@ pub fn ring_when_changed<R>(
     Ok(result)
 }
 
-static CURRENT: AtomicPtr<Doorbell> = AtomicPtr::new(std::ptr::null_mut());
-
-/// The mark of this process.
-pub(crate) fn stamp() -> u64 {
-    match forkmark::stamp() {
-        0 => forkmark::renew(),
-        stamp => stamp,
-    }
-}
+static CURRENT: Own<Doorbell> = Own::new();
 
 /// This process's doorbell.
-pub(crate) fn current() -> &'static Doorbell {
-    let stamp = stamp();
-    loop {
-        let seen = CURRENT.load(Ordering::Acquire);
-        // SAFETY: null, or from the leaked box below, complete before it was stored and never freed.
-        if let Some(doorbell) = unsafe { seen.as_ref() }.filter(|it| it.stamp == stamp) {
-            return doorbell;
-        }
-        // One small leak for each fork of a fork.
-        let new = Box::into_raw(Box::new(Doorbell {
-            stamp,
-            ringers: Mutex::new(Vec::new()),
-            tickets: AtomicU64::new(0),
-        }));
-        let stored = CURRENT.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire);
-        if stored.is_err() {
-            // SAFETY: from the box above, and nobody else has seen it.
-            drop(unsafe { Box::from_raw(new) });
-        }
-    }
+pub(crate) fn current() -> &'static Stamped<Doorbell> {
+    CURRENT.get()
 }
 
-impl Doorbell {
+impl Stamped<Doorbell> {
     /// Takes a place for at least `least` and at most `wanted` words.
     pub(crate) fn take(&self, least: usize, wanted: usize) -> Result<Place, CreateError> {
         let place = |ringer: &Arc<Ringer>, words| Place {
-            stamp: self.stamp,
+            stamp: self.stamp(),
             ringer: Arc::clone(ringer),
             ticket: self.tickets.fetch_add(1, Ordering::Relaxed),
             words,

@@ -47,6 +47,7 @@ mod lock;
 mod log;
 mod member;
 mod object;
+mod own;
 pub mod parcel;
 mod ring;
 mod segment;

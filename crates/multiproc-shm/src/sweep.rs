@@ -9,15 +9,14 @@
 //! their life words, and asks the kernel before it believes one.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
+use multiproc_sys::futex;
 use multiproc_sys::rest::{self, Resident};
 use multiproc_sys::robust::Refusal;
-use multiproc_sys::{forkmark, futex};
-use parking_lot::Mutex;
 
 use crate::alloc;
 use crate::arena::{self, Arena};
@@ -26,6 +25,7 @@ use crate::files;
 use crate::layout::{GRANULE, heap_at};
 use crate::ledger;
 use crate::member::{self, MemberId, Phase};
+use crate::own::Own;
 use crate::segment;
 use crate::sleep;
 
@@ -34,8 +34,13 @@ const ORPHANS_EVERY: Duration = Duration::from_millis(1500);
 /// How soon first, while one is known to be on its way out.
 const DYING_FIRST: Duration = Duration::from_millis(5);
 
-/// The sweeper of this process, with the fork mark of the process it runs in.
-static SWEEPER: Mutex<Option<(u64, Arc<Inbox>)>> = Mutex::new(None);
+/// The sweeper of this process: a thread, which no fork takes along.
+static SWEEPER: Own<Mutex<Option<Arc<Inbox>>>> = Own::new();
+
+/// Nothing panics under a lock of this file.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a sweeper is told.
 #[derive(Debug, Default)]
@@ -49,7 +54,7 @@ struct Inbox {
 
 impl Inbox {
     fn put(&self, dead: MemberId) {
-        self.dead.lock().push(dead);
+        lock(&self.dead).push(dead);
         self.wake();
     }
 
@@ -82,7 +87,7 @@ pub(crate) fn found_family(arena: &'static Arena) -> Result<(), CreateError> {
         holds
     })?;
     if ready.recv() != Ok(true) {
-        *SWEEPER.lock() = None;
+        *lock(SWEEPER.get()) = None;
         let _ = thread.join();
         return Err(CreateError::Limit(Refusal::Layout.to_string()));
     }
@@ -97,7 +102,7 @@ fn start_sweeper(
     arena: &'static Arena,
     first: impl FnOnce() -> bool + Send + 'static,
 ) -> Result<JoinHandle<()>, CreateError> {
-    let mut sweeper = SWEEPER.lock();
+    let mut sweeper = lock(SWEEPER.get());
     let inbox = Arc::new(Inbox::default());
     let its = Arc::clone(&inbox);
     let thread = std::thread::Builder::new()
@@ -114,7 +119,7 @@ fn start_sweeper(
                  raise RLIMIT_NPROC (ulimit -u)"
             ))
         })?;
-    if let Some((_, before)) = sweeper.replace((forkmark::stamp(), inbox)) {
+    if let Some(before) = sweeper.replace(inbox) {
         before.close();
     }
     Ok(thread)
@@ -122,9 +127,7 @@ fn start_sweeper(
 
 fn sweeper(arena: &'static Arena) -> Result<Arc<Inbox>, CreateError> {
     loop {
-        if let Some((stamp, inbox)) = &*SWEEPER.lock()
-            && *stamp == forkmark::stamp()
-        {
+        if let Some(inbox) = &*lock(SWEEPER.get()) {
             return Ok(Arc::clone(inbox));
         }
         // Two threads may both start one: the second takes over, and the first ends.
@@ -143,7 +146,7 @@ fn work(arena: &'static Arena, me: &Resident, inbox: &Inbox) {
     let mut soon = DYING_FIRST;
     loop {
         let told = inbox.told.load(Ordering::Acquire);
-        let dead = std::mem::take(&mut *inbox.dead.lock());
+        let dead = std::mem::take(&mut *lock(&inbox.dead));
         for id in dead {
             sweep(arena, id);
             soon = DYING_FIRST;

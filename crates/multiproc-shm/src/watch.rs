@@ -19,6 +19,7 @@ use multiproc_sys::{Errno, poll};
 
 use crate::doorbell::{self, MOST, Place, Table, Then};
 use crate::error::CreateError;
+use crate::own;
 use crate::waitable::{Sources, Waitable};
 
 /// A descriptor for a thing of the arena: readable while the thing is ready.
@@ -78,14 +79,14 @@ impl Watch {
             place,
             watched,
             set,
-            stamp: doorbell::stamp(),
+            stamp: own::stamp(),
             later: OnceLock::new(),
         })
     }
 
     /// The watch of this process.
     fn mine(&self) -> Result<&Watch, CreateError> {
-        if self.stamp == doorbell::stamp() {
+        if self.stamp == own::stamp() {
             return Ok(self);
         }
         if let Some(later) = self.later.get() {

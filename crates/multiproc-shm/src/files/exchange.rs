@@ -9,15 +9,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use multiproc_sys::child::block_all_signals;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::socket::{self, Received, Socket};
 use multiproc_sys::{Errno, poll, rest};
-use parking_lot::Mutex;
 
 use super::pack;
 use crate::arena::{self, Arena};
@@ -119,7 +118,7 @@ pub(crate) fn leave_behind(me: MemberId) {
         return;
     };
     // Another thread of the root may have had the lock in the moment of the fork, for ever now.
-    let Some(mut kept) = exchange.kept.try_lock() else {
+    let Ok(mut kept) = exchange.kept.try_lock() else {
         return;
     };
     if exchange.root == me {
@@ -142,7 +141,7 @@ pub(crate) fn leave_behind(me: MemberId) {
 pub(super) fn keep(bundle: Handle, packed: Socket) -> Result<(), CreateError> {
     let socket = match way()? {
         Way::Here(exchange) => {
-            exchange.kept.lock().insert(bundle.to_words(), packed);
+            exchange.kept().insert(bundle.to_words(), packed);
             return Ok(());
         }
         Way::By(socket) => socket,
@@ -159,7 +158,7 @@ pub(super) fn keep(bundle: Handle, packed: Socket) -> Result<(), CreateError> {
 pub(super) fn look_at(bundle: Handle) -> Result<Vec<OwnedFd>, OpenError> {
     let socket = match way()? {
         Way::Here(exchange) => {
-            let kept = exchange.kept.lock();
+            let kept = exchange.kept();
             let packed = kept.get(&bundle.to_words()).ok_or(OpenError::NotFound)?;
             return pack::unpack(packed);
         }
@@ -183,7 +182,7 @@ pub(super) fn look_at(bundle: Handle) -> Result<Vec<OwnedFd>, OpenError> {
 /// Has the exchange let go what is no longer wanted.
 pub(super) fn look() {
     match way() {
-        Ok(Way::Here(exchange)) => exchange.let_go(&mut exchange.kept.lock()),
+        Ok(Way::Here(exchange)) => exchange.let_go(&mut exchange.kept()),
         Ok(Way::By(socket)) => {
             let request = [&[LOOK], [0; REQUEST - 1].as_slice()].concat();
             // With so many requests before it that there is no room, the root will look after those;
@@ -248,12 +247,17 @@ fn ask(
 }
 
 impl Exchange {
+    /// Nothing panics under the lock. A copy of the root does no more than try it: see `leave_behind`.
+    fn kept(&self) -> MutexGuard<'_, HashMap<[u64; 3], Socket>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn door(&'static self) -> Result<&'static Door, CreateError> {
         static MAKING: Mutex<()> = Mutex::new(());
         if let Some(door) = self.door.get() {
             return Ok(door);
         }
-        let _making = MAKING.lock();
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(door) = self.door.get() {
             return Ok(door);
         }
@@ -291,7 +295,7 @@ impl Exchange {
             if asked.is_err() {
                 std::thread::yield_now();
             }
-            let mut kept = self.kept.lock();
+            let mut kept = self.kept();
             let mut request = [0; REQUEST];
             loop {
                 spare.let_go();

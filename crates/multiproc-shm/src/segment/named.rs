@@ -38,7 +38,8 @@ const LONGEST: usize = 255;
 
 const MAKING: &str = "making named shared memory";
 
-/// The named segments this process has open.
+/// The named segments this process has open. A fork goes on with its parent's book, as it has what is
+/// written there: no copy is made while another thread of the program runs, nor by a thread under this lock.
 static BOOK: Mutex<Option<HashMap<FileKey, Weak<Named>>>> = Mutex::new(None);
 
 type Book = HashMap<FileKey, Weak<Named>>;
