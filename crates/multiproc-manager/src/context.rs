@@ -17,8 +17,8 @@ use crate::message::Packed;
 
 /// One message being written or read on this thread.
 struct Open {
-    /// The server at the other end, or this one.
-    server: u64,
+    /// The server at the other end, or this one. `None`: no message, but code of the user's.
+    server: Option<u64>,
     incoming: Vec<Incoming>,
     /// What the proxies written so far stand for. Kept, so that none goes before the message has
     /// arrived.
@@ -41,7 +41,7 @@ thread_local! {
 struct Scope;
 
 impl Scope {
-    fn open(server: u64, incoming: Vec<Incoming>) -> Scope {
+    fn open(server: Option<u64>, incoming: Vec<Incoming>) -> Scope {
         OPEN.with_borrow_mut(|open| {
             open.push(Open {
                 server,
@@ -75,10 +75,17 @@ pub(crate) fn within<R>(
     incoming: Vec<Incoming>,
     act: impl FnOnce() -> R,
 ) -> (R, Vec<Arc<Held>>) {
-    let scope = Scope::open(server, incoming);
+    let scope = Scope::open(Some(server), incoming);
     let answer = act();
     let outgoing = scope.outgoing();
     (answer, outgoing)
+}
+
+/// Runs `act`, which is code of the user's: what it writes goes elsewhere than the message that is open
+/// here.
+pub(crate) fn outside<R>(act: impl FnOnce() -> R) -> R {
+    let _scope = Scope::open(None, Vec::new());
+    act()
 }
 
 /// A proxy of an object of `server` is being written: its index, if that is where the message goes.
@@ -86,7 +93,7 @@ pub(crate) fn link(held: &Arc<Held>) -> Option<u32> {
     OPEN.with_borrow_mut(|open| {
         let open = open
             .last_mut()
-            .filter(|open| open.server == held.server())?;
+            .filter(|open| open.server == Some(held.server()))?;
         open.outgoing.push(Arc::clone(held));
         Some(open.outgoing.len() as u32 - 1)
     })

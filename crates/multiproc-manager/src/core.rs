@@ -16,6 +16,7 @@ use multiproc_wire::task::{Task, TaskRef};
 use crate::desk::{Caller, Client, Desk, Done, Outcome, Patience};
 use crate::host::{Finished, Job, Subject};
 use crate::item::Anchor;
+use crate::later::Backlog;
 use crate::message::{
     Answer, ConditionOp, Failure, Hello, Make, NAMES, NO_REPLY, Op, Packed, Reply, Request, Run,
     ServerOp, SetOp, Welcome,
@@ -66,6 +67,18 @@ struct Peer {
     greeted: bool,
 }
 
+/// What is done with the core unlocked, since it is code of the user's.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few at a time, and nearly all are the large one"
+)]
+#[derive(Debug)]
+pub(crate) enum Work {
+    Run(Job),
+    /// An object that nobody has any more is dropped.
+    Bury(User),
+}
+
 #[derive(Debug)]
 pub(crate) struct Core {
     server: u64,
@@ -75,14 +88,15 @@ pub(crate) struct Core {
     next_object: u64,
     peers: Numbers<Peer>,
     desk: Desk,
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Work>,
+    backlog: Arc<Backlog>,
     /// Somebody has asked for the end.
     pub(crate) ending: bool,
 }
 
 impl Core {
     /// For the server with this number, whose answers have at most `limit` bytes.
-    pub(crate) fn new(server: u64, limit: u64) -> Core {
+    pub(crate) fn new(server: u64, limit: u64, backlog: Arc<Backlog>) -> Core {
         let desk = Desk::new(limit);
         let names = desk.anchors.make(NAMES);
         let entry = Entry::new(Some(Store::Map(Map::default())), &names);
@@ -94,6 +108,7 @@ impl Core {
             peers: Numbers::default(),
             desk,
             jobs: VecDeque::new(),
+            backlog,
             ending: false,
         }
     }
@@ -140,7 +155,24 @@ impl Core {
         self.desk.replies.drain(..)
     }
 
-    pub(crate) fn next_job(&mut self) -> Option<Job> {
+    /// Answers what functions had promised.
+    pub(crate) fn redeem(&mut self) {
+        for finished in self.backlog.take() {
+            self.finish(finished);
+        }
+    }
+
+    /// The objects of the user's, when the server ends.
+    pub(crate) fn take_users(&mut self) -> Vec<Arc<User>> {
+        let stores = self.objects.values_mut().map(|entry| entry.store.take());
+        let users = stores.filter_map(|store| match store {
+            Some(Store::User(user)) => Some(user),
+            _ => None,
+        });
+        users.collect()
+    }
+
+    pub(crate) fn next_job(&mut self) -> Option<Work> {
         self.jobs.pop_front()
     }
 
@@ -293,7 +325,7 @@ impl Core {
         task: Task,
         argument: Packed,
     ) {
-        self.jobs.push_back(Job {
+        self.jobs.push_back(Work::Run(Job {
             object,
             caller,
             exclusive,
@@ -302,7 +334,8 @@ impl Core {
             argument,
             server: self.server,
             anchors: Arc::clone(&self.desk.anchors),
-        });
+            backlog: Arc::clone(&self.backlog),
+        }));
     }
 
     fn object_op(&mut self, caller: Caller, object: u64, op: Op) -> Done {
@@ -401,13 +434,15 @@ impl Core {
                     entry.store = Some(Store::User(user));
                     result = result.map(|_| Answer::Count(object));
                 }
-                Subject::User(_) => {}
+                Subject::User(_) | Subject::Stayed => {}
                 // Its maker failed: it never was.
                 Subject::Nothing => {
                     self.desk.release(caller.client, object, 1);
                     self.objects.remove(&object);
                 }
             }
+        } else if let Subject::User(user) = subject {
+            self.bury(user);
         }
         self.desk.answer(caller, result);
         self.let_in(object);
@@ -431,6 +466,13 @@ impl Core {
             if let Some(outcome) = self.admit(caller, object, op) {
                 self.desk.answer(caller, outcome);
             }
+        }
+    }
+
+    /// An object that is in no table any more is dropped with its last user.
+    fn bury(&mut self, user: Arc<User>) {
+        if let Some(user) = Arc::into_inner(user) {
+            self.jobs.push_back(Work::Bury(user));
         }
     }
 
@@ -538,6 +580,9 @@ impl Core {
                 {
                     for (caller, _) in entry.queue {
                         self.desk.answer(caller, Err(Failure::NotFound));
+                    }
+                    if let Some(Store::User(user)) = entry.store {
+                        self.bury(user);
                     }
                 }
             }

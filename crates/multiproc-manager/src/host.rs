@@ -18,6 +18,7 @@ use crate::context::{self, Incoming};
 use crate::desk::Caller;
 use crate::handle::Held;
 use crate::item::{Anchors, Item};
+use crate::later::{Backlog, Promise};
 use crate::message::{Failure, Packed};
 use crate::store::{Store, User};
 
@@ -30,6 +31,8 @@ pub(crate) enum Subject {
     User(Arc<User>),
     /// Nothing yet: the function makes it.
     Nothing,
+    /// It has stayed in the server: the function left a [`Promise`] and was done.
+    Stayed,
 }
 
 /// A function to be run, outside the server's lock.
@@ -43,6 +46,7 @@ pub(crate) struct Job {
     pub(crate) argument: Packed,
     pub(crate) server: u64,
     pub(crate) anchors: Arc<Anchors>,
+    pub(crate) backlog: Arc<Backlog>,
 }
 
 /// What came of it.
@@ -62,6 +66,8 @@ struct Host {
     subject: Subject,
     server: u64,
     anchors: Arc<Anchors>,
+    /// The answer, to be promised.
+    promise: Option<Promise>,
 }
 
 thread_local! {
@@ -69,12 +75,15 @@ thread_local! {
 }
 
 impl Job {
-    /// Runs it. A panic is an outcome like others.
-    pub(crate) fn run(self) -> Finished {
+    /// Runs it. A panic is an outcome like others. Nothing comes of it yet if the function has
+    /// promised its answer.
+    pub(crate) fn run(self) -> Option<Finished> {
+        let promise = Promise::new(self.object, self.caller, self.server, self.backlog);
         let former = HOST.replace(Some(Host {
             subject: self.subject,
             server: self.server,
             anchors: self.anchors,
+            promise: Some(promise),
         }));
         let links = self.argument.links.iter();
         let incoming = links.map(|&object| Incoming::Here(object)).collect();
@@ -83,7 +92,9 @@ impl Job {
             let run = || self.task.run(&self.argument.bytes, &[], &mut reply);
             guard::catch(std::panic::AssertUnwindSafe(run))
         });
-        let host = HOST.replace(former).expect("it was put there above");
+        let mut host = HOST.replace(former).expect("it was put there above");
+        // Taken by the function, the promise speaks for it, even if it was broken at once.
+        host.promise.take()?.withdraw();
         let panicked = outcome.is_err();
         if panicked
             && self.exclusive
@@ -103,15 +114,22 @@ impl Job {
                 links: kept.iter().map(|held| held.object()).collect(),
             }),
         };
-        Finished {
+        Some(Finished {
             object: self.object,
             caller: self.caller,
             exclusive: self.exclusive,
             subject: host.subject,
             result,
             kept,
-        }
+        })
     }
+}
+
+/// Has the function that runs on this thread answer later. The object stays in the server, and others
+/// that only read it go on.
+pub(crate) fn promise() -> Result<Promise, Fault> {
+    HOST.with_borrow_mut(|host| host.as_mut()?.promise.take())
+        .ok_or(Fault::Kind)
 }
 
 fn source_text(error: &dyn std::error::Error) -> String {
@@ -127,6 +145,8 @@ pub(crate) enum Fault {
     Kind,
     Decode(String),
     Encode(String),
+    /// The object cannot be made, for the reason in the text.
+    Refused(String),
 }
 
 impl From<DecodeError> for Fault {
@@ -164,7 +184,7 @@ pub(crate) fn with_subject<R>(
     });
     let back = Back(&mut slot);
     let subject = &mut back.0.as_mut().expect("put there above").subject;
-    act(subject, &workshop)
+    context::outside(|| act(subject, &workshop))
 }
 
 /// The first function of an object of the user's puts it in place.

@@ -32,6 +32,7 @@
 //! | values | [`ValueProxy`], [`ArrayProxy`] |
 //! | queues | [`QueueProxy`], [`JoinableQueueProxy`] |
 //! | for taking turns | [`LockProxy`], [`RLockProxy`], [`SemaphoreProxy`], [`BoundedSemaphoreProxy`], [`ConditionProxy`], [`EventProxy`], [`BarrierProxy`] |
+//! | workers | [`PoolProxy`] |
 //! | your own types | [`Remote`] |
 //!
 //! # Functions travel
@@ -92,6 +93,7 @@ mod error;
 mod handle;
 mod host;
 mod item;
+mod later;
 mod link;
 mod manager;
 mod message;

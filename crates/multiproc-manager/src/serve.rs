@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use multiproc_pipe::stranger::bound::Bound;
 use multiproc_pipe::stranger::gate::Gate;
 use multiproc_pipe::{Address, Key};
+use multiproc_process::guard;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::poll::{Bell, Watch};
 use multiproc_sys::{Errno, random, stream};
@@ -27,9 +28,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::client::{Client, Door};
 use crate::conn::Conn;
-use crate::core::{Core, Rights};
+use crate::core::{Core, Rights, Work};
+use crate::later::Backlog;
 use crate::link::PROTOCOL;
 use crate::numbers::Numbers;
+use crate::store::User;
 
 /// How long one function may keep the leader from the others.
 const TICK: Duration = Duration::from_millis(1);
@@ -74,7 +77,7 @@ struct Pulse(AtomicU64);
 
 struct Shared {
     watch: Watch,
-    bell: Bell,
+    bell: Arc<Bell>,
     state: Mutex<State>,
     /// The leader's pulse; another one when there is another leader.
     lead: Mutex<Arc<Pulse>>,
@@ -83,7 +86,8 @@ struct Shared {
     wake_understudy: Condvar,
     understudy: Mutex<()>,
     threads: AtomicUsize,
-    ended: Mutex<bool>,
+    /// Once the server has ended: the objects of the user's, to be dropped.
+    ended: Mutex<Option<Vec<Arc<User>>>>,
     wake_owner: Condvar,
 }
 
@@ -126,11 +130,15 @@ impl Server {
 
     fn share(bound: Bound, number: u64, settings: Settings) -> Result<Shared, Errno> {
         let gate = Gate::new(bound, PROTOCOL, settings.key.clone())?;
-        let (watch, bell) = (Watch::new()?, Bell::new()?);
+        let (watch, bell) = (Watch::new()?, Arc::new(Bell::new()?));
         watch.add(gate.as_fd(), GATE)?;
         watch.add(bell.as_fd(), BELL)?;
         let state = State {
-            core: Core::new(number, settings.max_frame),
+            core: Core::new(
+                number,
+                settings.max_frame,
+                Arc::new(Backlog::new(Arc::clone(&bell))),
+            ),
             gate: Some(gate),
             conns: Numbers::default(),
             next_client: FIRST_CLIENT,
@@ -146,7 +154,7 @@ impl Server {
             wake_understudy: Condvar::new(),
             understudy: Mutex::new(()),
             threads: AtomicUsize::new(0),
-            ended: Mutex::new(false),
+            ended: Mutex::default(),
             wake_owner: Condvar::new(),
         })
     }
@@ -174,10 +182,23 @@ impl Server {
             return;
         }
         let mut ended = shared.ended.lock();
-        while !*ended {
-            shared.wake_owner.wait(&mut ended);
+        let users = loop {
+            match ended.take() {
+                Some(users) => break users,
+                None => shared.wake_owner.wait(&mut ended),
+            }
+        };
+        drop(ended);
+        for user in users {
+            bury(user);
         }
     }
+}
+
+/// Drops an object of the user's, which may do anything.
+fn bury<U>(user: U) {
+    // What a panic said has been printed; there is nobody to tell.
+    let _ = guard::catch(std::panic::AssertUnwindSafe(|| drop(user)));
 }
 
 impl Shared {
@@ -216,7 +237,10 @@ impl Shared {
         for &token in tokens {
             match token {
                 GATE => self.admit(state),
-                BELL => drop(self.bell.silence()),
+                BELL => {
+                    self.bell.silence();
+                    state.core.redeem();
+                }
                 client => self.hear(state, client),
             }
         }
@@ -244,9 +268,17 @@ impl Shared {
                 let _asleep = self.understudy.lock();
                 self.wake_understudy.notify_one();
             }
-            let finished = MutexGuard::unlocked(state, || job.run());
+            let finished = MutexGuard::unlocked(state, || match job {
+                Work::Run(job) => job.run(),
+                Work::Bury(user) => {
+                    bury(user);
+                    None
+                }
+            });
             pulse.0.fetch_add(1, Ordering::SeqCst);
-            state.core.finish(finished);
+            if let Some(finished) = finished {
+                state.core.finish(finished);
+            }
             state.stow_replies();
         }
     }
@@ -392,7 +424,7 @@ impl Shared {
             conn.finish(FAREWELL);
         }
         state.conns.clear();
-        *self.ended.lock() = true;
+        *self.ended.lock() = Some(state.core.take_users());
         self.wake_owner.notify_all();
     }
 }

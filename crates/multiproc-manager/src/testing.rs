@@ -1,5 +1,6 @@
 //! The server without its sockets, for tests that throw bytes at it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use multiproc_pipe::stranger::handshake::Protocol;
@@ -28,7 +29,7 @@ pub struct Bare {
 impl Bare {
     /// With so many clients, and one object of each kind: numbers 2 to 11.
     pub fn new(clients: u64) -> Bare {
-        let mut core = Core::new(1, link::LIMIT);
+        let mut core = Core::new(1, link::LIMIT, Arc::default());
         for client in 0..clients {
             core.welcome(client, Rights::default());
             let hello = Hello {

@@ -1,7 +1,8 @@
 //! What can go wrong: with one task ([`TaskError`]), with making a pool ([`BuildError`]), with
 //! waiting for its end ([`PoolJoinError`]).
 //!
-//! Errors of tasks are values that many threads may hold: clones share one text.
+//! Errors of tasks are values that many threads may hold: clones share one text. They travel, since
+//! a pool may have its users in other processes.
 
 use std::error::Error;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use multiproc_process::{ExitStatus, StartError};
 use multiproc_shm::CreateError;
 use multiproc_wire::{DecodeError, EncodeError, FunctionError};
+use serde::{Deserialize, Serialize};
 
 /// Why a task has no value.
 ///
@@ -27,19 +29,34 @@ use multiproc_wire::{DecodeError, EncodeError, FunctionError};
 /// assert!(error.to_string().contains("attempt to divide by zero"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "Inner", into = "Inner")]
 pub struct TaskError {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Inner {
     kind: TaskErrorKind,
     index: usize,
     attempts: u32,
 }
 
+impl From<Inner> for TaskError {
+    fn from(inner: Inner) -> TaskError {
+        let inner = Arc::new(inner);
+        TaskError { inner }
+    }
+}
+
+impl From<TaskError> for Inner {
+    fn from(error: TaskError) -> Inner {
+        Arc::unwrap_or_clone(error.inner)
+    }
+}
+
 /// The kinds of [`TaskError`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskErrorKind {
     /// The function panicked. Its worker lives on.
@@ -95,7 +112,11 @@ pub enum TaskErrorKind {
 }
 
 /// Why a pool's workers cannot start.
-#[derive(Clone, Debug)]
+///
+/// Sent to another process, it arrives as its text, in [`BrokenCause::Prepare`]: what caused it stays
+/// behind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum BrokenCause {
     /// A process could not be made.
@@ -141,6 +162,14 @@ impl TaskError {
     /// The place of the failed item among the items, from 0; 0 for a lone task.
     pub fn index(&self) -> usize {
         self.inner.index
+    }
+
+    /// The same error, of the item at `index`: for whoever hands in a series one by one.
+    #[must_use]
+    pub fn at_index(self, index: usize) -> TaskError {
+        let mut inner = Arc::unwrap_or_clone(self.inner);
+        inner.index = index;
+        inner.into()
     }
 
     /// How often the task was begun, as far as is known: 0 if it never was.
@@ -298,6 +327,18 @@ impl fmt::Display for TaskErrorKind {
     }
 }
 
+impl From<String> for BrokenCause {
+    fn from(text: String) -> BrokenCause {
+        BrokenCause::Prepare(text)
+    }
+}
+
+impl From<BrokenCause> for String {
+    fn from(cause: BrokenCause) -> String {
+        cause.to_string()
+    }
+}
+
 impl BrokenCause {
     fn error(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -419,7 +460,7 @@ impl From<StartError> for BuildError {
 }
 
 /// Why [`Pool::join`](crate::PoolHandle::join) did not wait to the end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PoolJoinError {
     /// The pool still takes work, so its end would never come.

@@ -94,7 +94,7 @@ impl<R: 'static> AsyncResult<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn callback(self, call: impl FnOnce(&R) + Send + 'static) -> AsyncResult<R> {
-        self.call_back(|result| {
+        self.done_callback(|result| {
             if let Ok(value) = result {
                 call(&value);
             }
@@ -103,14 +103,18 @@ impl<R: 'static> AsyncResult<R> {
 
     /// As [`AsyncResult::callback`], with the error, if there is no value.
     pub fn error_callback(self, call: impl FnOnce(&TaskError) + Send + 'static) -> AsyncResult<R> {
-        self.call_back(|result| {
+        self.done_callback(|result| {
             if let Err(error) = result {
                 call(&error);
             }
         })
     }
 
-    fn call_back(self, call: impl FnOnce(Result<R, TaskError>) + Send + 'static) -> AsyncResult<R> {
+    /// As [`AsyncResult::callback`], with the value itself or the error, whichever it is.
+    pub fn done_callback(
+        self,
+        call: impl FnOnce(Result<R, TaskError>) + Send + 'static,
+    ) -> AsyncResult<R> {
         let read = self.read;
         match &self.state {
             State::Handed(job, total) => {

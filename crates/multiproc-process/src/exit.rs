@@ -9,12 +9,13 @@ use std::time::Duration;
 use multiproc_sys::child::{Exit, Signal, flush, lifetime};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::{Errno, forkmark};
+use serde::{Deserialize, Serialize};
 
 use crate::builder::Lifetime;
 use crate::child;
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitStatus {
     /// It ended itself. The operating system keeps the lowest 8 bits of the code: 0 to 255.

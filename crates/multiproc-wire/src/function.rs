@@ -56,6 +56,7 @@ macro_rules! pointer {
     };
 }
 
+pointer!([R] fn() -> R);
 pointer!([A, R] fn(A) -> R);
 pointer!([T, A, R] fn(&T, A) -> R);
 pointer!([T, A, R] fn(&mut T, A) -> R);

@@ -9,6 +9,7 @@ mod list;
 mod lock;
 mod namespace;
 mod pending;
+mod pool;
 mod queue;
 mod remote;
 mod semaphore;
@@ -24,6 +25,7 @@ pub use list::{ListIter, ListProxy};
 pub use lock::{LockProxy, LockProxyGuard, RLockProxy};
 pub use namespace::NamespaceProxy;
 pub use pending::Pending;
+pub use pool::{PoolProxy, RemoteImap};
 pub use queue::{JoinableQueueProxy, QueueProxy};
 pub use remote::Remote;
 pub use semaphore::{BoundedSemaphoreProxy, PermitProxy, SemaphoreProxy};
@@ -137,7 +139,12 @@ where
         exclusive,
         argument,
     });
-    match handle.ask(op)? {
+    outcome(handle, handle.ask(op)?)
+}
+
+/// What a driver has returned.
+fn outcome<R: Data>(handle: &Handle, answer: Answer) -> Result<R, CallError> {
+    match answer {
         Answer::Value(Some(packed)) => {
             let result: Result<R, Fault> = handle.unpack(packed)?;
             result.map_err(CallError::from)
@@ -152,6 +159,7 @@ impl From<Fault> for CallError {
             Fault::Kind => CallError::Refused("the object is of another type".into()),
             Fault::Decode(text) => CallError::Decode(text),
             Fault::Encode(text) => CallError::Encode(text),
+            Fault::Refused(why) => CallError::Refused(why),
         }
     }
 }

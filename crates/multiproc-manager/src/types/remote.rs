@@ -50,7 +50,7 @@ impl Manager {
     ///
     /// [`CallError`].
     pub fn object<T: Data + Send + Sync>(&self, value: T) -> Result<Remote<T>, CallError> {
-        make(self, place::<T>, &value)
+        make(self, place::<T>, &value).map(Remote::of)
     }
 
     /// Has a value made in the server, by a function: it need not be able to travel.
@@ -63,21 +63,22 @@ impl Manager {
         T: Send + Sync + 'static,
         A: Data,
     {
-        make(self, produce::<T, A>, &(Function::new(f), a))
+        make(self, produce::<T, A>, &(Function::new(f), a)).map(Remote::of)
     }
 }
 
-fn make<T, A: Data>(
+/// Has `driver` run in the server, which puts an object in place.
+pub(super) fn make<A: Data>(
     manager: &Manager,
     driver: fn(A) -> Result<(), Fault>,
     argument: &A,
-) -> Result<Remote<T>, CallError> {
+) -> Result<Handle, CallError> {
     let client = manager.client();
     let (argument, _kept) = context::pack(client.server(), argument)?;
     let task = TaskRef::of(driver)?.to_words();
     let create = ServerOp::Create(Make::User { task, argument });
     match client.ask(SERVER, Op::Server(create))? {
-        Answer::Count(object) => Ok(Remote::of(Handle::given(client, object))),
+        Answer::Count(object) => Ok(Handle::given(client, object)),
         Answer::Value(Some(packed)) => {
             let failed: Result<(), Fault> = context::unpack(client, packed)?;
             Err(failed.err().map_or(CallError::NotFound, CallError::from))
@@ -115,10 +116,10 @@ where
     T: Send + Sync + 'static,
     A: Data,
 {
-    host::place(Box::new((f.pointer())(a)))
+    host::place(Box::new(context::outside(|| (f.pointer())(a))))
 }
 
-fn read<T, A, R>((f, a): (Read<T, A, R>, A)) -> Result<R, Fault>
+pub(super) fn read<T, A, R>((f, a): (Read<T, A, R>, A)) -> Result<R, Fault>
 where
     T: Send + Sync + 'static,
     A: Data,
