@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         "condition: notified, and the event is set: {}",
         all.event.is_set()?
     );
-    println!("barrier: passed in place {}", all.barrier.wait()?);
+    println!("barrier: passed in place {}", all.barrier.wait()?.index());
     process.join()?;
 
     println!("list: {:?}", all.list.to_vec()?);

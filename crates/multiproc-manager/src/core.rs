@@ -5,6 +5,8 @@
 //! [`Core::finish`]. While a job has an object, requests for that object stand in its queue, and
 //! nobody else notices.
 
+mod turns;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -13,16 +15,16 @@ use multiproc_sys::image;
 use multiproc_wire::Bytes;
 use multiproc_wire::task::{Task, TaskRef};
 
-use crate::desk::{Caller, Client, Desk, Done, Outcome, Patience};
+use crate::desk::{Caller, Client, Desk, Done, Outcome};
 use crate::host::{Finished, Job, Subject};
 use crate::item::Anchor;
 use crate::later::Backlog;
 use crate::message::{
-    Answer, ConditionOp, Failure, Hello, Make, NAMES, NO_REPLY, Op, Packed, Reply, Request, Run,
-    ServerOp, SetOp, Welcome,
+    Answer, Failure, Hello, Make, NAMES, NO_REPLY, Op, Packed, Reply, Request, Run, ServerOp,
+    SetOp, Welcome,
 };
 use crate::numbers::Numbers;
-use crate::store::{Claim, Condition, Counter, Map, Store, User, Waiter};
+use crate::store::{Counter, Map, Store, User};
 
 /// One object, and what goes on at it.
 #[derive(Debug)]
@@ -354,6 +356,7 @@ impl Core {
         match op {
             Op::Run(run) => self.run(caller, object, run),
             Op::Condition(op) => self.condition_op(caller, object, op),
+            Op::Lock(op) => self.lock_op(caller, object, op),
             Op::Set(SetOp::Combine { with, how }) => self.combine(object, with, how),
             op => {
                 let store = self.objects.get_mut(&object)?.store.as_mut()?;
@@ -487,82 +490,6 @@ impl Core {
         };
         let combined = || Ok(set(object)?.combine(&set(with)?.keys, how));
         Some(combined())
-    }
-
-    fn condition_op(&mut self, caller: Caller, object: u64, op: ConditionOp) -> Done {
-        match op {
-            ConditionOp::Notify { count } => {
-                let woken = match self.condition(object) {
-                    Some(condition) => condition.take(count),
-                    None => return Some(Err(Failure::WrongKind)),
-                };
-                let woken_count = woken.len() as u64;
-                for (caller, waiter) in woken {
-                    self.relock(caller, waiter, true);
-                }
-                Some(Ok(Answer::Count(woken_count)))
-            }
-            ConditionOp::Wait { lock, thread, wait } => {
-                if self.condition(object).is_none() {
-                    return Some(Err(Failure::WrongKind));
-                }
-                let Some(Store::Lock(held)) = self
-                    .objects
-                    .get_mut(&lock)
-                    .and_then(|entry| entry.store.as_mut())
-                else {
-                    return Some(Err(Failure::WrongKind));
-                };
-                let depth = match held.yield_all(caller.client, thread, &mut self.desk) {
-                    Ok(depth) => depth,
-                    Err(failure) => return Some(Err(failure)),
-                };
-                let waiter = Waiter {
-                    lock,
-                    thread,
-                    depth,
-                };
-                match Patience::from(wait) {
-                    Patience::None => self.relock(caller, waiter, false),
-                    patience => {
-                        self.condition(object)?.push(caller, waiter);
-                        self.desk.remind(object, caller, patience);
-                    }
-                }
-                None
-            }
-        }
-    }
-
-    fn condition(&mut self, object: u64) -> Option<&mut Condition> {
-        match self.objects.get_mut(&object)?.store.as_mut()? {
-            Store::Condition(condition) => Some(condition),
-            _ => None,
-        }
-    }
-
-    /// Has a waiter go on: it gets its lock again, in its turn, and then its answer.
-    fn relock(&mut self, caller: Caller, waiter: Waiter, notified: bool) {
-        let object = waiter.lock;
-        let lock = self.objects.get_mut(&object);
-        let Some(Store::Lock(lock)) = lock.and_then(|entry| entry.store.as_mut()) else {
-            self.desk.answer(caller, Err(Failure::NotFound));
-            return;
-        };
-        let claim = Claim {
-            thread: waiter.thread,
-            depth: waiter.depth,
-            answer: Answer::Bool(notified),
-        };
-        let desk = &mut self.desk;
-        let mut at = Counter {
-            desk,
-            object,
-            caller,
-        };
-        if let Some(outcome) = lock.acquire(claim, Patience::Endless, &mut at) {
-            self.desk.answer(caller, outcome);
-        }
     }
 
     /// Removes the objects that nobody holds any more, and those that only they held.

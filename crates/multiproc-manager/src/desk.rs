@@ -53,6 +53,8 @@ pub(crate) struct Client {
     held: Numbers<(Arc<Anchor>, u64)>,
     /// Handles it has sent to somebody and nobody has received.
     lent: HashMap<u64, Arc<Anchor>>,
+    /// Its threads that wait for a lock without a deadline, and for which one.
+    pub(crate) blocked: Numbers<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +116,13 @@ impl Desk {
     pub(crate) fn expire_estates(&mut self, now: Instant) {
         while self.estates.front().is_some_and(|(until, _)| *until <= now) {
             self.estates.pop_front();
+        }
+    }
+
+    /// A thread waits for its lock no longer.
+    pub(crate) fn unblock(&mut self, client: u64, thread: u64) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.blocked.remove(&thread);
         }
     }
 
@@ -216,6 +225,16 @@ impl<D> Line<D> {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Caller, D)> {
+        self.0.iter()
+    }
+
+    /// Takes the first out for which `is` holds.
+    pub(crate) fn take_first(&mut self, is: impl Fn(&D) -> bool) -> Option<(Caller, D)> {
+        let index = self.0.iter().position(|(_, data)| is(data))?;
+        self.0.remove(index)
     }
 
     /// Takes `caller` out, if it still waits.

@@ -4,6 +4,7 @@
 //! new one goes to the end, and any other change is a new [`VERSION`].
 
 use multiproc_process::PanicReport;
+use multiproc_sync::DeadlockLink;
 use multiproc_wire::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -232,10 +233,12 @@ pub(crate) enum QueueOp {
     Close,
     IsClosed,
     TaskDone,
-    /// Until every item has been said to be done.
+    /// Until no item is in the queue or in the hands of a client; answers with how many were lost since
+    /// this client was last told.
     Join {
         wait: Wait,
     },
+    Unfinished,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -359,6 +362,8 @@ pub(crate) enum Failure {
     OutOfRange {
         len: u64,
     },
+    /// Threads wait for each other's locks, this one first.
+    Deadlock(Vec<DeadlockLink>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -232,7 +232,7 @@ fn a_timed_wait_ends_and_leaves_nothing_behind() {
 }
 
 fn meet(barrier: BarrierProxy) -> usize {
-    barrier.wait().expect("all came")
+    barrier.wait().expect("all came").index()
 }
 
 #[test]
@@ -295,7 +295,10 @@ fn queues_carry_items_between_processes() {
     let work = manager.joinable_queue::<u32>(8).expect("a queue");
     work.put(1).expect("put");
     work.put(2).expect("put");
-    assert!(!work.join_timeout(Duration::from_millis(5)).expect("asked"));
+    let early = work
+        .join_timeout(Duration::from_millis(5))
+        .expect_err("two are left");
+    assert!(early.object().expect("its own").is_unfinished());
     assert_eq!(work.get_many(10).expect("got"), [1, 2]);
     work.task_done().expect("done");
     work.task_done().expect("done");

@@ -298,7 +298,7 @@ impl<T> From<GetManyError<T>> for GetError {
 
 /// [`JoinableQueue::task_done`](crate::JoinableQueue::task_done) was called in a process that has no item in
 /// hand: it has got none, or said so for all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskDoneError(pub(crate) ());
 
 impl fmt::Display for TaskDoneError {

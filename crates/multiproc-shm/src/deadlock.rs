@@ -26,6 +26,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{Ordering, fence};
 
 use multiproc_sys::robust::{self, Word};
+use serde::{Deserialize, Serialize};
 
 use crate::arena::{self, Arena};
 use crate::family;
@@ -36,7 +37,7 @@ use crate::sleep::{self, ThreadSlot};
 const MOST: usize = 64;
 
 /// One wait in a cycle of waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadlockLink {
     /// The name of the process that waits.
     pub name: String,

@@ -60,6 +60,12 @@ pub struct BarrierWaitResult {
 }
 
 impl BarrierWaitResult {
+    /// For barriers of other kinds.
+    #[doc(hidden)]
+    pub fn of(index: usize) -> BarrierWaitResult {
+        BarrierWaitResult { index }
+    }
+
     /// A number below [`Barrier::parties`], another for each of those released together.
     pub fn index(&self) -> usize {
         self.index

@@ -5,13 +5,14 @@
 
 use super::Counter;
 use super::queue::park;
-use crate::desk::{Desk, Done, Line, Patience};
+use crate::desk::{Caller, Desk, Done, Line, Patience};
 use crate::message::{Answer, Failure, LockOp};
 
+/// A thread of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owner {
-    client: u64,
-    thread: u64,
+pub(crate) struct Owner {
+    pub(crate) client: u64,
+    pub(crate) thread: u64,
 }
 
 #[derive(Debug)]
@@ -31,14 +32,17 @@ pub(crate) struct Claim {
     pub(crate) depth: u64,
     /// What it is told then.
     pub(crate) answer: Answer,
+    /// Takes the lock though its owner died.
+    pub(crate) recovers: bool,
 }
 
 impl Claim {
-    fn first(thread: u64) -> Claim {
+    fn first(thread: u64, recovers: bool) -> Claim {
         Claim {
             thread,
             depth: 1,
             answer: Answer::Unit,
+            recovers,
         }
     }
 }
@@ -55,12 +59,11 @@ impl Lock {
 
     pub(super) fn handle(&mut self, op: LockOp, at: &mut Counter<'_>) -> Done {
         match op {
-            LockOp::Acquire { thread, wait } => self.acquire(Claim::first(thread), wait.into(), at),
+            LockOp::Acquire { thread, wait } => {
+                self.acquire(Claim::first(thread, false), wait.into(), at)
+            }
             LockOp::Recover { thread, wait } => {
-                if self.owner.is_none() {
-                    self.suspect = None;
-                }
-                self.acquire(Claim::first(thread), wait.into(), at)
+                self.acquire(Claim::first(thread, true), wait.into(), at)
             }
             LockOp::Release { thread } => Some(self.release(at.caller.client, thread, at.desk)),
             LockOp::IsLocked => Some(Ok(Answer::Bool(self.owner.is_some()))),
@@ -85,11 +88,12 @@ impl Lock {
             }
             Some(_) => park(&mut self.waiting, claim, patience, at),
             None => Some(match &self.suspect {
-                Some((pid, name)) => Err(Failure::OwnerDied {
+                Some((pid, name)) if !claim.recovers => Err(Failure::OwnerDied {
                     pid: *pid,
                     name: name.clone(),
                 }),
-                None => {
+                _ => {
+                    self.suspect = None;
                     self.owner = Some((me, claim.depth));
                     Ok(claim.answer)
                 }
@@ -130,21 +134,41 @@ impl Lock {
         Ok(depth)
     }
 
-    /// The next in line has it; if it is suspect, all are told instead.
+    /// The next in line has it; if it is suspect, the next who would recover it, and the others are
+    /// told.
     fn pass_on(&mut self, desk: &mut Desk) {
         if let Some((pid, name)) = &self.suspect {
-            while let Some((caller, _)) = self.waiting.pop() {
+            while let Some((caller, claim)) = self.waiting.take_first(|claim| !claim.recovers) {
                 let (pid, name) = (*pid, name.clone());
+                desk.unblock(caller.client, claim.thread);
                 desk.answer(caller, Err(Failure::OwnerDied { pid, name }));
             }
-        } else if let Some((caller, claim)) = self.waiting.pop() {
+        }
+        if let Some((caller, claim)) = self.waiting.pop() {
             let owner = Owner {
                 client: caller.client,
                 thread: claim.thread,
             };
+            self.suspect = None;
             self.owner = Some((owner, claim.depth));
+            desk.unblock(caller.client, claim.thread);
             desk.answer(caller, Ok(claim.answer));
         }
+    }
+
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.owner.map(|(owner, _)| owner)
+    }
+
+    /// Whether a thread stands in line here.
+    pub(crate) fn is_waited_for_by(&self, waiter: Owner) -> bool {
+        let mut line = self.waiting.iter();
+        line.any(|(caller, claim)| caller.client == waiter.client && claim.thread == waiter.thread)
+    }
+
+    /// Takes a caller out of the line.
+    pub(crate) fn turn_away(&mut self, caller: Caller) {
+        self.waiting.take(caller);
     }
 
     pub(super) fn expire(&mut self, at: &mut Counter<'_>) {

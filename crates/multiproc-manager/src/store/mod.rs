@@ -16,7 +16,7 @@ pub(crate) use barrier::Barrier;
 pub(crate) use condition::{Condition, Waiter};
 pub(crate) use event::Event;
 pub(crate) use list::List;
-pub(crate) use lock::{Claim, Lock};
+pub(crate) use lock::{Claim, Lock, Owner};
 pub(crate) use map::Map;
 pub(crate) use queue::Queue;
 pub(crate) use semaphore::Semaphore;
@@ -58,6 +58,11 @@ impl Store {
             Make::Map => Store::Map(Map::default()),
             Make::List { items, fixed } => Store::List(List::new(items, fixed, desk)?),
             Make::Set => Store::Set(Set::default()),
+            Make::Queue { capacity: 0 } => {
+                return Err(Failure::Refused(
+                    "a queue has room for one item at least".into(),
+                ));
+            }
             Make::Queue { capacity } => Store::Queue(Queue::new(capacity)),
             Make::Lock { reentrant } => Store::Lock(Lock::new(reentrant)),
             Make::Semaphore { permits, most } => Store::Semaphore(Semaphore::new(permits, most)),

@@ -9,14 +9,27 @@ use super::map::PAGE_BYTES;
 use crate::desk::{Caller, Desk, Done, Line, Patience};
 use crate::item::Item;
 use crate::message::{Answer, Failure, QueueOp};
+use crate::numbers::Numbers;
+
+/// One client, as a joinable queue knows it.
+#[derive(Debug, Default)]
+struct Hand {
+    items: u64,
+    /// Of the lost items, how many it has been told of.
+    told: u64,
+}
 
 #[derive(Debug)]
 pub(crate) struct Queue {
     items: VecDeque<Item>,
     capacity: u64,
     closed: bool,
-    /// Items put and not yet said to be done.
-    undone: u64,
+    /// What each client has got and not said to be done, and what it has been told of.
+    hands: Numbers<Hand>,
+    /// How many items are in hand, of all clients.
+    held: u64,
+    /// How many items died in the hands of clients.
+    lost: u64,
     putters: Line<Item>,
     /// How many items each would take; 0 asks for one, by itself.
     getters: Line<u32>,
@@ -29,7 +42,9 @@ impl Queue {
             items: VecDeque::new(),
             capacity,
             closed: false,
-            undone: 0,
+            hands: Numbers::default(),
+            held: 0,
+            lost: 0,
             putters: Line::default(),
             getters: Line::default(),
             joiners: Line::default(),
@@ -62,9 +77,12 @@ impl Queue {
                 Some(Ok(Answer::Unit))
             }
             QueueOp::IsClosed => Some(Ok(Answer::Bool(self.closed))),
-            QueueOp::TaskDone => Some(self.task_done(at.desk)),
-            QueueOp::Join { .. } if self.undone == 0 => Some(Ok(Answer::Unit)),
+            QueueOp::TaskDone => Some(self.task_done(at)),
+            QueueOp::Join { .. } if self.unfinished() == 0 => {
+                Some(Ok(self.tell_of_losses(at.caller.client)))
+            }
             QueueOp::Join { wait } => park(&mut self.joiners, (), wait.into(), at),
+            QueueOp::Unfinished => Some(Ok(Answer::Count(self.unfinished()))),
         }
     }
 
@@ -73,8 +91,12 @@ impl Queue {
     }
 
     fn accept(&mut self, item: Item) {
-        self.undone += 1;
         self.items.push_back(item);
+    }
+
+    /// How many items are in the queue, or in the hands of a client that lives.
+    fn unfinished(&self) -> u64 {
+        self.items.len() as u64 + self.held
     }
 
     fn get(&mut self, most: u32, patience: Patience, at: &mut Counter<'_>) -> Done {
@@ -102,6 +124,8 @@ impl Queue {
                 fits
             });
         let count = fitting.count();
+        self.hands.entry(client).or_default().items += count as u64;
+        self.held += count as u64;
         let mut shown = self
             .items
             .drain(..count)
@@ -140,14 +164,30 @@ impl Queue {
         }
     }
 
-    fn task_done(&mut self, desk: &mut Desk) -> Result<Answer, Failure> {
-        self.undone = self.undone.checked_sub(1).ok_or(Failure::AboveBound)?;
-        if self.undone == 0 {
+    fn task_done(&mut self, at: &mut Counter<'_>) -> Result<Answer, Failure> {
+        let hand = self.hands.get_mut(&at.caller.client);
+        let hand = hand
+            .filter(|hand| hand.items > 0)
+            .ok_or(Failure::AboveBound)?;
+        hand.items -= 1;
+        self.held -= 1;
+        self.end_joins(at.desk);
+        Ok(Answer::Unit)
+    }
+
+    fn end_joins(&mut self, desk: &mut Desk) {
+        if self.unfinished() == 0 {
             while let Some((caller, ())) = self.joiners.pop() {
-                desk.answer(caller, Ok(Answer::Unit));
+                let told = self.tell_of_losses(caller.client);
+                desk.answer(caller, Ok(told));
             }
         }
-        Ok(Answer::Unit)
+    }
+
+    /// A client is told of each loss once.
+    fn tell_of_losses(&mut self, client: u64) -> Answer {
+        let hand = self.hands.entry(client).or_default();
+        Answer::Count(self.lost - std::mem::replace(&mut hand.told, self.lost))
     }
 
     pub(super) fn expire(&mut self, at: &mut Counter<'_>) {
@@ -165,6 +205,11 @@ impl Queue {
         self.putters.forget(client);
         self.getters.forget(client);
         self.joiners.forget(client);
+        if let Some(hand) = self.hands.remove(&client) {
+            self.held -= hand.items;
+            self.lost += hand.items;
+            self.end_joins(at.desk);
+        }
     }
 }
 

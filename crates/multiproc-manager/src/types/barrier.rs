@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_sync::{BarrierError, BrokenWhy};
+use multiproc_sync::{BarrierError, BarrierWaitResult, BrokenWhy};
 use multiproc_sys::clock::Deadline;
 
 use super::{count, proxy, unit, wait_until};
@@ -64,12 +64,12 @@ fn barrier_error(trouble: Trouble) -> ProxyError<BarrierError> {
 }
 
 impl BarrierProxy {
-    /// Waits until all have come; the place in which this thread came, from 0.
+    /// Waits until all have come; the index is the place in which this thread came, from 0.
     ///
     /// # Errors
     ///
     /// [`BarrierError`] as for the barrier of processes, or [`CallError`].
-    pub fn wait(&self) -> Result<usize, ProxyError<BarrierError>> {
+    pub fn wait(&self) -> Result<BarrierWaitResult, ProxyError<BarrierError>> {
         self.wait_until(Deadline::NEVER)
     }
 
@@ -78,7 +78,10 @@ impl BarrierProxy {
     /// # Errors
     ///
     /// As [`BarrierProxy::wait`].
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, ProxyError<BarrierError>> {
+    pub fn wait_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<BarrierWaitResult, ProxyError<BarrierError>> {
         self.wait_until(Deadline::after(timeout))
     }
 
@@ -87,14 +90,21 @@ impl BarrierProxy {
     /// # Errors
     ///
     /// As [`BarrierProxy::wait`].
-    pub fn wait_deadline(&self, deadline: Instant) -> Result<usize, ProxyError<BarrierError>> {
+    pub fn wait_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<BarrierWaitResult, ProxyError<BarrierError>> {
         self.wait_until(Deadline::at(deadline))
     }
 
-    fn wait_until(&self, deadline: Deadline) -> Result<usize, ProxyError<BarrierError>> {
+    fn wait_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<BarrierWaitResult, ProxyError<BarrierError>> {
         let wait = wait_until(deadline);
         let answer = self.handle.ask(Op::Barrier(BarrierOp::Wait { wait }));
-        Ok(count(answer.map_err(barrier_error)?)?)
+        let index = count(answer.map_err(barrier_error)?)?;
+        Ok(BarrierWaitResult::of(index))
     }
 
     /// Makes it sound and empty. Whoever waits gets [`BarrierError::Broken`].

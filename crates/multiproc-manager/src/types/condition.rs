@@ -106,6 +106,49 @@ impl ConditionProxy {
         Ok(())
     }
 
+    /// Waits until `predicate` holds, for at most `timeout` in all, and returns its last value.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConditionProxy::wait`], and what `predicate` says.
+    pub fn wait_for(
+        &self,
+        guard: &mut LockProxyGuard<'_>,
+        timeout: Duration,
+        predicate: impl FnMut() -> Result<bool, CallError>,
+    ) -> Answer<bool> {
+        self.wait_for_until(guard, Deadline::after(timeout), predicate)
+    }
+
+    /// As [`ConditionProxy::wait_for`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConditionProxy::wait_for`].
+    pub fn wait_for_deadline(
+        &self,
+        guard: &mut LockProxyGuard<'_>,
+        deadline: Instant,
+        predicate: impl FnMut() -> Result<bool, CallError>,
+    ) -> Answer<bool> {
+        self.wait_for_until(guard, Deadline::at(deadline), predicate)
+    }
+
+    fn wait_for_until(
+        &self,
+        guard: &mut LockProxyGuard<'_>,
+        deadline: Deadline,
+        mut predicate: impl FnMut() -> Result<bool, CallError>,
+    ) -> Answer<bool> {
+        loop {
+            let holds = predicate()?;
+            if holds || deadline.has_passed() {
+                return Ok(holds);
+            }
+            self.wait_until(guard, deadline)?;
+        }
+    }
+
     fn wait_until(&self, guard: &mut LockProxyGuard<'_>, deadline: Deadline) -> Answer<bool> {
         if guard.handle().client().server() != self.handle.client().server() {
             let why = "the lock is in another server than the condition";

@@ -13,7 +13,7 @@ use crate::client::Trouble;
 use crate::error::{CallError, ProxyError};
 use crate::handle::Handle;
 use crate::manager::Manager;
-use crate::message::{Failure, LockOp, Make, Op, Wait};
+use crate::message::{Failure, LockOp, Make, Op};
 
 proxy! {
     /// A lock that lives in a manager's server. The thread that acquired it holds it.
@@ -35,6 +35,11 @@ proxy! {
     /// As with the [`Lock`](multiproc_sync::Lock) of processes: one whose owner died is free but
     /// suspect, and says [`AcquireError::OwnerDied`] until somebody calls
     /// [`recover`](LockProxy::recover).
+    ///
+    /// # Deadlocks
+    ///
+    /// As there: a thread about to wait in a cycle of owners, all without deadlines, is told
+    /// [`AcquireError::Deadlock`]. The server sees the locks it has, and no others.
     LockProxy
 }
 
@@ -90,6 +95,9 @@ pub(super) fn acquire_error(trouble: Trouble) -> ProxyError<AcquireError> {
         }
         Trouble::Failed(Failure::OwnerDied { pid, name }) => {
             ProxyError::Object(AcquireError::OwnerDied { pid, name })
+        }
+        Trouble::Failed(Failure::Deadlock(cycle)) => {
+            ProxyError::Object(AcquireError::Deadlock { cycle })
         }
         other => CallError::from(other).into(),
     }
@@ -209,7 +217,47 @@ macro_rules! lock_verbs {
             ///
             /// [`CallError`].
             pub fn recover(&self) -> Result<LockProxyGuard<'_>, ProxyError<AcquireError>> {
-                let (thread, wait) = (thread(), Wait(None));
+                self.recover_until(Deadline::NEVER)
+            }
+
+            /// As `recover`, if nobody holds it.
+            ///
+            /// # Errors
+            ///
+            /// [`AcquireError::WouldBlock`], and as for `recover`.
+            pub fn try_recover(&self) -> Result<LockProxyGuard<'_>, ProxyError<AcquireError>> {
+                self.recover_until(Deadline::NOW).map_err(at_once)
+            }
+
+            /// As `recover`, for at most `timeout`. The server keeps the time.
+            ///
+            /// # Errors
+            ///
+            /// [`AcquireError::TimedOut`], and as for `recover`.
+            pub fn recover_timeout(
+                &self,
+                timeout: Duration,
+            ) -> Result<LockProxyGuard<'_>, ProxyError<AcquireError>> {
+                self.recover_until(Deadline::after(timeout))
+            }
+
+            /// As `recover`, until `deadline` at most.
+            ///
+            /// # Errors
+            ///
+            /// As for `recover_timeout`.
+            pub fn recover_deadline(
+                &self,
+                deadline: Instant,
+            ) -> Result<LockProxyGuard<'_>, ProxyError<AcquireError>> {
+                self.recover_until(Deadline::at(deadline))
+            }
+
+            fn recover_until(
+                &self,
+                deadline: Deadline,
+            ) -> Result<LockProxyGuard<'_>, ProxyError<AcquireError>> {
+                let (thread, wait) = (thread(), wait_until(deadline));
                 LockProxyGuard::acquire(&self.handle, LockOp::Recover { thread, wait })
             }
 

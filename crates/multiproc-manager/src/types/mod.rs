@@ -26,7 +26,7 @@ pub use lock::{LockProxy, LockProxyGuard, RLockProxy};
 pub use namespace::NamespaceProxy;
 pub use pending::Pending;
 pub use pool::{PoolProxy, RemoteImap};
-pub use queue::{JoinableQueueProxy, QueueProxy};
+pub use queue::{JoinableQueueProxy, QueueIter, QueueProxy};
 pub use remote::Remote;
 pub use semaphore::{BoundedSemaphoreProxy, PermitProxy, SemaphoreProxy};
 pub use set::{SetIter, SetProxy};

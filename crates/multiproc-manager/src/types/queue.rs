@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_queue::{GetError, PutError};
-use multiproc_sync::ReleaseError;
+use multiproc_queue::{FinishError, GetError, PutError, TaskDoneError};
 use multiproc_sys::clock::Deadline;
 
 use super::list::unpack_all;
-use super::lock::release_error;
 use super::{Data, count, flag, proxy, unit, wait_until};
 use crate::client::Trouble;
 use crate::error::{CallError, ProxyError};
@@ -37,7 +35,16 @@ proxy! {
 }
 
 proxy! {
-    /// As [`QueueProxy`], which counts what has been put and not yet said to be done.
+    /// As [`QueueProxy`], for items that are work: who gets one says [`task_done`] when it is through with
+    /// it, and [`join`] waits until that is so for all.
+    ///
+    /// # If a process dies
+    ///
+    /// The items it had in hand are lost. Nobody waits for them: [`join`] returns when all else is done,
+    /// and says how many were lost.
+    ///
+    /// [`task_done`]: JoinableQueueProxy::task_done
+    /// [`join`]: JoinableQueueProxy::join
     JoinableQueueProxy<T>
 }
 
@@ -46,24 +53,51 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// [`CallError`].
+    /// [`CallError`]; [`CallError::Refused`] for a capacity of 0.
     pub fn queue<T: Data>(&self, capacity: usize) -> Result<QueueProxy<T>, CallError> {
-        let capacity = capacity as u64;
-        self.make(Make::Queue { capacity }).map(QueueProxy::of)
+        self.make(bounded(capacity)?).map(QueueProxy::of)
+    }
+
+    /// A new queue for any number of items: as many as the server has memory for.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub fn unbounded_queue<T: Data>(&self) -> Result<QueueProxy<T>, CallError> {
+        self.make(UNBOUNDED).map(QueueProxy::of)
     }
 
     /// A new queue that can be joined, for at most `capacity` items.
     ///
     /// # Errors
     ///
-    /// [`CallError`].
+    /// As [`Manager::queue`].
     pub fn joinable_queue<T: Data>(
         &self,
         capacity: usize,
     ) -> Result<JoinableQueueProxy<T>, CallError> {
-        let capacity = capacity as u64;
-        self.make(Make::Queue { capacity })
-            .map(JoinableQueueProxy::of)
+        self.make(bounded(capacity)?).map(JoinableQueueProxy::of)
+    }
+
+    /// A new queue that can be joined, for any number of items.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub fn unbounded_joinable_queue<T: Data>(&self) -> Result<JoinableQueueProxy<T>, CallError> {
+        self.make(UNBOUNDED).map(JoinableQueueProxy::of)
+    }
+}
+
+const UNBOUNDED: Make = Make::Queue { capacity: u64::MAX };
+
+fn bounded(capacity: usize) -> Result<Make, CallError> {
+    match capacity as u64 {
+        0 => Err(CallError::Refused(
+            "a queue must have room for one item at least; unbounded_queue has room for any number"
+                .into(),
+        )),
+        capacity => Ok(Make::Queue { capacity }),
     }
 }
 
@@ -95,6 +129,7 @@ fn get_error(trouble: Trouble, at_once: bool) -> ProxyError<GetError> {
 
 type Put<T> = Result<(), ProxyError<PutError<T>, T>>;
 type Got<T> = Result<T, ProxyError<GetError>>;
+type Joined = Result<(), ProxyError<FinishError>>;
 
 /// The two kinds have the same verbs.
 macro_rules! queue_verbs {
@@ -206,6 +241,13 @@ macro_rules! queue_verbs {
                 Ok(unpack_all(&self.handle, answer)?)
             }
 
+            /// The items, until it is closed and empty, or a call fails.
+            pub fn iter(&self) -> QueueIter<'_, T> {
+                QueueIter {
+                    next: Box::new(|| self.get()),
+                }
+            }
+
             fn ask(&self, op: QueueOp) -> Result<crate::message::Answer, CallError> {
                 Ok(self.handle.ask(Op::Queue(op))?)
             }
@@ -237,7 +279,7 @@ macro_rules! queue_verbs {
                 Ok(self.len()? >= self.capacity()?)
             }
 
-            /// How many items it may hold.
+            /// How many items it may hold; `usize::MAX` for any number.
             ///
             /// # Errors
             ///
@@ -271,31 +313,55 @@ queue_verbs!(QueueProxy);
 queue_verbs!(JoinableQueueProxy);
 
 impl<T: Data> JoinableQueueProxy<T> {
-    /// Says that an item that was taken is done.
+    /// Says that one item that this process has got is done, on any of its threads.
     ///
     /// # Errors
     ///
-    /// [`ReleaseError::AboveBound`] if all are, or [`CallError`].
-    pub fn task_done(&self) -> Result<(), ProxyError<ReleaseError>> {
-        let answer = self.handle.ask(Op::Queue(QueueOp::TaskDone));
-        Ok(unit(answer.map_err(release_error)?)?)
+    /// [`TaskDoneError`] if this process has no item in hand, or [`CallError`].
+    pub fn task_done(&self) -> Result<(), ProxyError<TaskDoneError>> {
+        match self.handle.ask(Op::Queue(QueueOp::TaskDone)) {
+            Ok(answer) => Ok(unit(answer)?),
+            Err(Trouble::Failed(Failure::AboveBound)) => {
+                Err(ProxyError::Object(TaskDoneError::default()))
+            }
+            Err(trouble) => Err(CallError::from(trouble).into()),
+        }
+    }
+
+    /// How many items are not done: in the queue, or in the hands of a process that is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub fn unfinished(&self) -> Result<usize, CallError> {
+        count(self.ask(QueueOp::Unfinished)?)
     }
 
     /// Waits until every item that was put is done.
     ///
     /// # Errors
     ///
-    /// [`CallError`].
-    pub fn join(&self) -> Result<(), CallError> {
-        self.join_until(Deadline::NEVER).map(drop)
+    /// [`FinishError::Lost`] if all is done, but for items that died with who had them in hand, which
+    /// each process is told once; or [`CallError`].
+    pub fn join(&self) -> Joined {
+        self.join_until(Deadline::NEVER)
     }
 
-    /// As [`JoinableQueueProxy::join`], for at most `timeout`; whether all are done.
+    /// Whether every item is done.
     ///
     /// # Errors
     ///
-    /// [`CallError`].
-    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, CallError> {
+    /// [`FinishError::Unfinished`], and as [`JoinableQueueProxy::join`].
+    pub fn try_join(&self) -> Joined {
+        self.join_until(Deadline::NOW)
+    }
+
+    /// As [`JoinableQueueProxy::join`], for at most `timeout`. The server keeps the time.
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError::Unfinished`], and as [`JoinableQueueProxy::join`].
+    pub fn join_timeout(&self, timeout: Duration) -> Joined {
         self.join_until(Deadline::after(timeout))
     }
 
@@ -303,17 +369,46 @@ impl<T: Data> JoinableQueueProxy<T> {
     ///
     /// # Errors
     ///
-    /// [`CallError`].
-    pub fn join_deadline(&self, deadline: Instant) -> Result<bool, CallError> {
+    /// As [`JoinableQueueProxy::join_timeout`].
+    pub fn join_deadline(&self, deadline: Instant) -> Joined {
         self.join_until(Deadline::at(deadline))
     }
 
-    fn join_until(&self, deadline: Deadline) -> Result<bool, CallError> {
+    fn join_until(&self, deadline: Deadline) -> Joined {
         let wait = wait_until(deadline);
         match self.handle.ask(Op::Queue(QueueOp::Join { wait })) {
-            Ok(answer) => unit(answer).map(|()| true),
-            Err(Trouble::Failed(Failure::WouldBlock | Failure::TimedOut)) => Ok(false),
-            Err(trouble) => Err(trouble.into()),
+            Ok(answer) => match count(answer)? as u64 {
+                0 => Ok(()),
+                items => Err(ProxyError::Object(FinishError::Lost { items })),
+            },
+            Err(Trouble::Failed(Failure::WouldBlock | Failure::TimedOut)) => {
+                // They may be done by now.
+                let items = self.unfinished()?.max(1);
+                Err(ProxyError::Object(FinishError::Unfinished { items }))
+            }
+            Err(trouble) => Err(CallError::from(trouble).into()),
         }
+    }
+}
+
+/// The items of a queue, until it is closed and empty, or a call fails.
+pub struct QueueIter<'a, T> {
+    next: Box<dyn FnMut() -> Got<T> + 'a>,
+}
+
+impl<T> Iterator for QueueIter<'_, T> {
+    type Item = Got<T>;
+
+    fn next(&mut self) -> Option<Got<T>> {
+        match (self.next)() {
+            Err(ProxyError::Object(GetError::Closed)) => None,
+            item => Some(item),
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for QueueIter<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueIter").finish_non_exhaustive()
     }
 }

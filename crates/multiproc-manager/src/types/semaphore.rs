@@ -171,8 +171,9 @@ macro_rules! semaphore_verbs {
             /// # Errors
             ///
             /// [`CallError`].
-            pub fn value(&self) -> Result<usize, CallError> {
-                count(self.handle.ask(Op::Semaphore(SemaphoreOp::Value))?)
+            pub fn value(&self) -> Result<u32, CallError> {
+                let free = count(self.handle.ask(Op::Semaphore(SemaphoreOp::Value))?)?;
+                Ok(u32::try_from(free).unwrap_or(u32::MAX))
             }
         }
     };

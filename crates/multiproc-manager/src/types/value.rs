@@ -16,8 +16,9 @@ proxy! {
     /// let manager = Manager::start()?;
     /// let total = manager.value(0)?;
     /// assert_eq!(total.update(|n, by| { *n += by; *n }, 5)?, 5);
-    /// assert_eq!(total.set(7)?, 5);
-    /// assert_eq!(total.get()?, 7);
+    /// total.set(7)?;
+    /// assert_eq!(total.replace(8)?, 7);
+    /// assert_eq!(total.get()?, 8);
     /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     /// ```
     ///
@@ -50,12 +51,21 @@ impl<T: Data> ValueProxy<T> {
         self.one(ListOp::Get { index: 0 })
     }
 
-    /// Replaces it; what it was before.
+    /// Gives it another value.
     ///
     /// # Errors
     ///
     /// [`CallError`].
-    pub fn set(&self, value: T) -> Result<T, CallError> {
+    pub fn set(&self, value: T) -> Result<(), CallError> {
+        self.replace(value).map(drop)
+    }
+
+    /// As [`ValueProxy::set`]; what it was before.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub fn replace(&self, value: T) -> Result<T, CallError> {
         let (value, _kept) = self.handle.pack(&value)?;
         self.one(ListOp::Set { index: 0, value })
     }
