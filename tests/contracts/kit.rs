@@ -512,7 +512,7 @@ macro_rules! queue {
             }
 
             fn get_many(&self, most: usize) -> Result<Vec<u64>, GetError> {
-                Ok($said($queue_of(self).get_many(most))?)
+                got($said($queue_of(self).get_many(most)))
             }
 
             fn drain(&self) -> Vec<u64> {
@@ -545,6 +545,11 @@ macro_rules! queue {
             }
         }
     };
+}
+
+/// Either's error, without the items that came beside it.
+fn got<E: Into<GetError>>(items: Result<Vec<u64>, E>) -> Result<Vec<u64>, GetError> {
+    items.map_err(Into::into)
 }
 
 fn plain(queue: &Queue<u64>) -> &Queue<u64> {

@@ -25,7 +25,7 @@ proxy! {
     ///     move || barrier.wait().unwrap()
     /// });
     /// let mine = barrier.wait()?;
-    /// assert_eq!(mine + other.join().unwrap(), 0 + 1);
+    /// assert!(mine.is_leader() != other.join().unwrap().is_leader());
     /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     /// ```
     ///
