@@ -5,3 +5,4 @@ cd "$(dirname "$0")/.."
 cargo test --workspace --locked --no-fail-fast "$@"
 # What only a feature brings.
 cargo test --package multiproc-process --locked --features tracing --test tracing "$@"
+cargo test --package multiproc-tests --locked --features tls --test tls "$@"

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use multiproc_process::current_process;
 use multiproc_shm::{Kind, Object};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::{forkmark, stream};
+use multiproc_wire::{Bytes, codec};
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::build_id;
@@ -25,6 +27,7 @@ use crate::error::CallError;
 use crate::link::{self, Reader};
 use crate::message::{Answer, Failure, Hello, NO_REPLY, Op, Reply, Request, SERVER, ServerOp};
 use crate::numbers::Numbers;
+use crate::tls::{Fate, Tls};
 
 /// How long a server has to let a client in.
 const ENTRY_LIMIT: Duration = Duration::from_secs(10);
@@ -37,6 +40,51 @@ const FLUSH_AT: usize = 16 << 10;
 pub(crate) struct Door {
     pub(crate) address: Address,
     pub(crate) key: Key,
+    /// Needed beyond this machine.
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Door {
+    /// A stream to the server, and the tunnel it goes through, if it does.
+    fn reach(&self, until: Deadline) -> Result<(OwnedFd, Option<Fate>), ConnectError> {
+        match (&self.address, &self.tls) {
+            (Address::Unix(path), None) => Ok((stream::connect_unix(path, until)?, None)),
+            (Address::Tcp(address), Some(tls)) => {
+                let fd = stream::connect_tcp(*address, until)?;
+                let (near, fate) = tls.connect(fd, *address, until)?;
+                Ok((near, Some(fate)))
+            }
+            (Address::Tcp(address), None) => {
+                let near = self.address.clone().within_machine();
+                near.map_err(|error| ConnectError::Invalid(error.to_string()))?;
+                Ok((stream::connect_tcp(*address, until)?, None))
+            }
+            _ => Err(ConnectError::Invalid(format!(
+                "`{}`: certificates are for TCP",
+                self.address
+            ))),
+        }
+    }
+
+    /// All that may not be seen outside the family.
+    fn secrets(&self) -> Vec<u8> {
+        let tls = self.tls.as_ref().map(Tls::to_bytes);
+        let secrets = (Bytes::from(self.key.expose()), tls);
+        codec::encode(&secrets).expect("bytes").bytes
+    }
+
+    /// The door at `address` that opens with these.
+    fn with_secrets(address: Address, secrets: &[u8]) -> Option<Door> {
+        let (key, tls): (Bytes, Option<Bytes>) = codec::decode(secrets, &[]).ok()?;
+        Some(Door {
+            address,
+            key: Key::from(&key[..]),
+            tls: match tls {
+                Some(tls) => Some(Tls::from_bytes(&tls)?),
+                None => None,
+            },
+        })
+    }
 }
 
 /// Why a request has no answer.
@@ -89,21 +137,12 @@ impl Client {
     /// Connects, and says hello.
     pub(crate) fn connect(door: Door) -> Result<Arc<Client>, ConnectError> {
         let until = Deadline::after(ENTRY_LIMIT);
-        let fd = match &door.address {
-            Address::Unix(path) => stream::connect_unix(path, until)?,
-            Address::Tcp(address) => stream::connect_tcp(*address, until)?,
-            _ => {
-                return Err(ConnectError::Invalid(
-                    "an address of an unknown kind".into(),
-                ));
-            }
-        };
-        gate::enter(
-            std::os::fd::AsFd::as_fd(&fd),
-            link::PROTOCOL,
-            &door.key,
-            until,
-        )?;
+        let (fd, fate) = door.reach(until)?;
+        let entered = gate::enter(fd.as_fd(), link::PROTOCOL, &door.key, until);
+        entered.map_err(|error| match fate {
+            Some(fate) => fate.explain(error),
+            None => error,
+        })?;
         // The standard library's name for any stream socket: it only reads and writes.
         let stream = TcpStream::from(fd);
         stream
@@ -169,7 +208,7 @@ impl Client {
     /// An object of the family that holds the key, for proxies on their way to other members.
     pub(crate) fn key_object(&self) -> Option<&Object> {
         if self.key_object.get().is_none() {
-            let key = self.door.key.expose();
+            let key = &self.door.secrets()[..];
             let object = Object::create(Kind::Plain, KEY_TAG, key.len() + 8, |_| {}).ok()?;
             let len = (key.len() as u64).to_le_bytes();
             for (place, byte) in object.bytes().iter().zip(len.iter().chain(key)) {
@@ -181,8 +220,8 @@ impl Client {
         self.key_object.get()
     }
 
-    /// The key in an object made by [`Client::key_object`].
-    pub(crate) fn key_in(object: &Object) -> Option<Key> {
+    /// The door at `address`, with the key in an object made by [`Client::key_object`].
+    pub(crate) fn door_with(object: &Object, address: Address) -> Option<Door> {
         let object = object.clone().expect_tag(KEY_TAG, "a manager's key").ok()?;
         let mut bytes = object
             .bytes()
@@ -191,7 +230,7 @@ impl Client {
         let len: Vec<u8> = bytes.by_ref().take(8).collect();
         let len = usize::try_from(u64::from_le_bytes(len.try_into().ok()?)).ok()?;
         let key: Vec<u8> = bytes.take(len).collect();
-        (key.len() == len).then(|| Key::from(key))
+        (key.len() == len).then(|| Door::with_secrets(address, &key))?
     }
 
     /// Sends a request and waits for its reply.

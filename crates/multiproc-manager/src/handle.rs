@@ -16,7 +16,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::client::{Client, Door, Trouble};
+use crate::client::{Client, Trouble};
 use crate::context::{self, Incoming};
 use crate::error::CallError;
 use crate::message::{Answer, Op, Packed, SERVER, ServerOp};
@@ -174,10 +174,10 @@ impl<'de> Deserialize<'de> for Handle {
                 None => return Err(D::Error::custom("a proxy's object did not come along")),
             },
             Form::Far(far) => {
-                let key = Client::key_in(&far.key);
-                let key = key.ok_or_else(|| D::Error::custom("what came is no key"))?;
                 let address: Address = far.address.parse().map_err(D::Error::custom)?;
-                let client = Client::of(far.server, || Door { address, key });
+                let door = Client::door_with(&far.key, address);
+                let door = door.ok_or_else(|| D::Error::custom("what came is no key"))?;
+                let client = Client::of(far.server, || door);
                 let client = client.map_err(|error| {
                     D::Error::custom(format!("no connection to the proxy's server: {error}"))
                 })?;

@@ -74,7 +74,8 @@
 //! # Who may connect
 //!
 //! By default the server listens on a Unix socket in a directory that only this user can enter, and
-//! clients must know a random key. TCP does not leave this machine. Functions are accepted from
+//! clients must know a random key. TCP does not leave this machine, unless both sides have certificates
+//! (`Tls`, feature `tls`). Functions are accepted from
 //! programs of the same build and user only: see [`Remote`].
 //!
 //! # Limits
@@ -102,6 +103,8 @@ mod serve;
 mod store;
 #[doc(hidden)]
 pub mod testing;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 #[doc(hidden)]
 pub mod types;
 

@@ -21,6 +21,7 @@ use crate::handle::Handle;
 use crate::link;
 use crate::message::{Answer, Make, Op, SERVER, ServerOp};
 use crate::serve::{Server, Settings};
+use crate::tls::Tls;
 
 /// How long a started server has until it listens.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -41,6 +42,7 @@ pub struct ManagerBuilder {
     max_clients: usize,
     accept_functions: bool,
     detached: bool,
+    tls: Option<Tls>,
 }
 
 /// What a server's process is started with.
@@ -51,6 +53,7 @@ struct Orders {
     max_frame: u64,
     max_clients: u64,
     accept_functions: bool,
+    tls: Option<Bytes>,
     /// Whether it lives on without its starter.
     detached: bool,
     /// Where the server says that it listens, or why not.
@@ -141,6 +144,13 @@ impl ManagerBuilder {
         self
     }
 
+    /// Has clients connect by TLS, which TCP beyond this machine needs. (Feature `tls`.)
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     fn settings(&self) -> Result<Settings, ManagerError> {
         let address = self.address.clone().map_err(ManagerError::Listen)?;
         let key = self.key.clone().unwrap_or_else(Key::random);
@@ -155,6 +165,7 @@ impl ManagerBuilder {
             max_frame: self.max_frame,
             max_clients: self.max_clients,
             accept_functions: self.accept_functions,
+            tls: self.tls.clone(),
         })
     }
 
@@ -173,6 +184,7 @@ impl ManagerBuilder {
             max_frame: settings.max_frame,
             max_clients: settings.max_clients as u64,
             accept_functions: settings.accept_functions,
+            tls: settings.tls.as_ref().map(Tls::to_bytes),
             detached: self.detached,
             ready: ready.clone(),
         };
@@ -197,8 +209,8 @@ impl ManagerBuilder {
             starter: std::process::id(),
             detached: self.detached,
         });
-        let key = settings.key;
-        let client = Client::connect(Door { address, key })?;
+        let Settings { key, tls, .. } = settings;
+        let client = Client::connect(Door { address, key, tls })?;
         *owned.client.lock() = Some(Arc::clone(&client));
         Ok(Manager {
             client,
@@ -222,20 +234,28 @@ impl ManagerBuilder {
     }
 }
 
+impl Orders {
+    fn settings(&self) -> Result<Settings, String> {
+        let address = self.address.parse::<Address>();
+        let tls = self.tls.as_ref().map(|tls| {
+            let tls = Tls::from_bytes(tls);
+            tls.ok_or_else(|| String::from("the certificates did not arrive"))
+        });
+        Ok(Settings {
+            address: address.map_err(|error| error.to_string())?,
+            key: Key::from(&self.key[..]),
+            max_frame: self.max_frame,
+            max_clients: self.max_clients as usize,
+            accept_functions: self.accept_functions,
+            tls: tls.transpose()?,
+        })
+    }
+}
+
 /// What the server's process does.
 fn serve(orders: Orders) {
     child::lifetime::ignore_interrupts();
-    let Orders { address, key, .. } = &orders;
-    let settings = address.parse::<Address>().map(|address| Settings {
-        address,
-        key: Key::from(&key[..]),
-        max_frame: orders.max_frame,
-        max_clients: orders.max_clients as usize,
-        accept_functions: orders.accept_functions,
-    });
-    let server = settings
-        .map_err(|error| error.to_string())
-        .and_then(Server::bind);
+    let server = orders.settings().and_then(Server::bind);
     if let (Ok(server), false) = (&server, orders.detached)
         && let Some(parent) = parent_process()
     {
@@ -330,6 +350,7 @@ impl Manager {
             max_clients: 20_000,
             accept_functions: false,
             detached: false,
+            tls: None,
         }
     }
 
@@ -342,10 +363,32 @@ impl Manager {
         address: impl IntoAddress,
         key: impl Into<Key>,
     ) -> Result<Manager, ManagerError> {
+        Manager::enter(address, key.into(), None)
+    }
+
+    /// Connects by TLS to a server that has it. (Feature `tls`.)
+    ///
+    /// # Errors
+    ///
+    /// [`ManagerError::Connect`]; [`ConnectError::Untrusted`] where a side does not trust the other's
+    /// certificate.
+    #[cfg(feature = "tls")]
+    pub fn connect_tls(
+        address: impl IntoAddress,
+        key: impl Into<Key>,
+        tls: Tls,
+    ) -> Result<Manager, ManagerError> {
+        Manager::enter(address, key.into(), Some(tls))
+    }
+
+    fn enter(
+        address: impl IntoAddress,
+        key: Key,
+        tls: Option<Tls>,
+    ) -> Result<Manager, ManagerError> {
         let address = address.into_address();
         let address = address.map_err(|error| ConnectError::Invalid(error.to_string()))?;
-        let key = key.into();
-        let client = Client::connect(Door { address, key })?;
+        let client = Client::connect(Door { address, key, tls })?;
         Ok(Manager {
             client,
             owned: None,

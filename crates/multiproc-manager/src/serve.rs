@@ -33,6 +33,7 @@ use crate::later::Backlog;
 use crate::link::PROTOCOL;
 use crate::numbers::Numbers;
 use crate::store::User;
+use crate::tls::{self, Tls};
 
 /// How long one function may keep the leader from the others.
 const TICK: Duration = Duration::from_millis(1);
@@ -58,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) max_frame: u64,
     pub(crate) max_clients: usize,
     pub(crate) accept_functions: bool,
+    /// Needed beyond this machine.
+    pub(crate) tls: Option<Tls>,
 }
 
 struct State {
@@ -109,7 +112,17 @@ pub(crate) fn own_client() -> Option<Arc<Client>> {
 impl Server {
     /// Listens.
     pub(crate) fn bind(settings: Settings) -> Result<Server, String> {
-        let bound = Bound::bind(&settings.address).map_err(|error| error.to_string())?;
+        let address = match (settings.address.clone(), &settings.tls) {
+            (address, None) => address
+                .within_machine()
+                .map_err(|error| error.to_string())?,
+            (address @ Address::Tcp(_), Some(_)) => address,
+            (other, Some(_)) => return Err(format!("`{other}`: certificates are for TCP")),
+        };
+        let mut bound = Bound::bind(&address).map_err(|error| error.to_string())?;
+        if let Some(tls) = settings.tls.clone() {
+            bound.set_passage(Box::new(move |fd| tls.accept(fd)));
+        }
         let address = bound.address().clone();
         let number = random::u64();
         // A process is one server, for itself; of several, the first.
@@ -118,6 +131,7 @@ impl Server {
             Door {
                 address: address.clone(),
                 key: settings.key.clone(),
+                tls: settings.tls.clone(),
             },
         ));
         let shared = Server::share(bound, number, settings);
@@ -189,6 +203,7 @@ impl Server {
             }
         };
         drop(ended);
+        tls::drain(FAREWELL);
         for user in users {
             bury(user);
         }
@@ -350,8 +365,9 @@ impl Shared {
                 continue;
             }
             let client = state.next_client;
-            let local =
-                stream::peer_user(fd.as_fd()).is_ok_and(|user| user == Some(stream::user()));
+            // The near end of a tunnel says nothing of who is at the far one.
+            let local = matches!(state.settings.address, Address::Unix(_))
+                && stream::peer_user(fd.as_fd()).is_ok_and(|user| user == Some(stream::user()));
             let stream = TcpStream::from(fd);
             if self.watch.add(stream.as_fd(), client).is_err() {
                 continue;

@@ -74,6 +74,8 @@ pub enum ConnectError {
     Refused,
     /// What is there speaks something else.
     Protocol,
+    /// One side does not trust the other's certificate; the text says why.
+    Untrusted(String),
     /// The address, or the key, is none; the text says why.
     Invalid(String),
     /// The system refused.
@@ -104,6 +106,11 @@ impl ConnectError {
     /// Whether the other side speaks something else.
     pub fn is_protocol(&self) -> bool {
         matches!(self, ConnectError::Protocol)
+    }
+
+    /// Whether a certificate was to blame.
+    pub fn is_untrusted(&self) -> bool {
+        matches!(self, ConnectError::Untrusted(_))
     }
 
     /// Whether the address or the key is none.
@@ -138,6 +145,7 @@ impl fmt::Display for ConnectError {
                 f.write_str("nobody listens there, or the listener closed the connection")
             }
             ConnectError::Protocol => f.write_str("what listens there speaks something else"),
+            ConnectError::Untrusted(why) => write!(f, "a certificate is not trusted: {why}"),
             ConnectError::Invalid(why) => f.write_str(why),
             ConnectError::Os(errno) => write!(f, "cannot connect: {errno}"),
         }

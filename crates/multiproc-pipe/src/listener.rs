@@ -97,7 +97,7 @@ impl Listener {
     ///
     /// [`BindError`].
     pub fn bind(address: impl IntoAddress) -> Result<Listener, BindError> {
-        let address = address.into_address();
+        let address = address.into_address().and_then(Address::within_machine);
         let address = address.map_err(|error| BindError::Invalid(error.to_string()))?;
         let bound = Bound::bind(&address)?;
         let address = bound.address().clone();
@@ -231,8 +231,9 @@ pub struct Client {
 impl Client {
     /// Of the listener at `address`, which [`Client::open`] will connect to.
     pub fn connect(address: impl IntoAddress) -> Client {
+        let address = address.into_address().and_then(Address::within_machine);
         Client {
-            address: address.into_address().map_err(|error| error.to_string()),
+            address: address.map_err(|error| error.to_string()),
             lock: Lock::None,
             timeout: gate::LIMIT,
             limit: frame::LIMIT,

@@ -32,6 +32,9 @@ pub use semaphore::{BoundedSemaphoreProxy, PermitProxy, SemaphoreProxy};
 pub use set::{SetIter, SetProxy};
 pub use value::ValueProxy;
 
+#[cfg(feature = "tls")]
+pub use crate::tls::{Tls, TlsError};
+
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::task::TaskRef;
 use multiproc_wire::{Bytes, Function, codec};

@@ -8,14 +8,14 @@ use std::str::FromStr;
 /// A listener's place: `unix:/path/of/a/file` or `tcp:127.0.0.1:4000`.
 ///
 /// `unix:` alone, to bind, lets the listener choose a path in a directory of its own; `tcp:127.0.0.1:0`
-/// lets the kernel choose a port. TCP does not leave the machine: the key shows who is there, but nothing
-/// encrypts what follows.
+/// lets the kernel choose a port. Without TLS, TCP does not leave the machine: the key shows who is there,
+/// but nothing encrypts what follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// A Unix socket's file. Empty: choose one.
     Unix(PathBuf),
-    /// A port of the loopback device.
+    /// A port. Beyond the loopback device it needs TLS, which a manager's server can have.
     Tcp(SocketAddr),
 }
 
@@ -46,17 +46,22 @@ impl FromStr for Address {
             .map_err(|error| AddressError(format!("`{text}`: {error}")))?
             .next();
         let address = first.ok_or_else(|| AddressError(format!("`{text}` has no address")))?;
-        Address::Tcp(address).checked()
+        Ok(Address::Tcp(address))
     }
 }
 
 impl Address {
-    fn checked(self) -> Result<Address, AddressError> {
+    /// This address, if it can be used without TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError`] for TCP beyond this machine.
+    pub fn within_machine(self) -> Result<Address, AddressError> {
         match self {
             Address::Tcp(address) if !address.ip().is_loopback() => Err(AddressError(format!(
-                "`{self}` is beyond this machine, which is not offered: the key shows who is there, \
-                 but neither hides nor protects what follows; use 127.0.0.1 behind a tunnel that \
-                 does (such as ssh -L)"
+                "`{self}` is beyond this machine, where a connection needs TLS: the key shows who is \
+                 there, but neither hides nor protects what follows; give a manager its certificates \
+                 (feature `tls`), or use 127.0.0.1 behind a tunnel (such as ssh -L)"
             ))),
             good => Ok(good),
         }
@@ -84,13 +89,13 @@ pub trait IntoAddress {
 
 impl IntoAddress for Address {
     fn into_address(self) -> Result<Address, AddressError> {
-        self.checked()
+        Ok(self)
     }
 }
 
 impl IntoAddress for &Address {
     fn into_address(self) -> Result<Address, AddressError> {
-        self.clone().checked()
+        Ok(self.clone())
     }
 }
 
@@ -139,12 +144,15 @@ mod tests {
             ("/tmp/a", "is no address"),
             ("unix:@name", "abstract"),
             ("unix:\0name", "abstract"),
-            ("tcp:10.0.0.1:80", "beyond this machine"),
-            ("tcp:0.0.0.0:80", "beyond this machine"),
             ("tcp:nothing", "tcp:nothing"),
         ] {
             let error = text.parse::<Address>().expect_err("no address").to_string();
             assert!(error.contains(why), "{error}");
+        }
+        for text in ["tcp:10.0.0.1:80", "tcp:0.0.0.0:80", "tcp:[::]:80"] {
+            let address: Address = text.parse().expect("an address");
+            let error = address.within_machine().expect_err("without TLS");
+            assert!(error.to_string().contains("beyond this machine"), "{error}");
         }
     }
 }

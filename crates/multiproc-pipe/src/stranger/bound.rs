@@ -20,12 +20,24 @@ use crate::error::{BindError, ConnectError};
 /// How long others may be busy with the directory.
 const DIRECTORY_LIMIT: Duration = Duration::from_secs(5);
 
+/// What a new connection goes through before anybody speaks on it, such as a tunnel that encrypts: the
+/// descriptor it gives is spoken on instead.
+pub type Passage = Box<dyn Fn(OwnedFd) -> Result<OwnedFd, Errno> + Send + Sync>;
+
 /// A listening socket. Dropped, it removes its file.
-#[derive(Debug)]
 pub struct Bound {
     fd: OwnedFd,
     address: Address,
     file: Option<SocketFile>,
+    passage: Option<Passage>,
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -74,6 +86,7 @@ impl Bound {
                     fd,
                     address: Address::Tcp(chosen.unwrap_or(*address)),
                     file: None,
+                    passage: None,
                 })
             }
         }
@@ -107,7 +120,13 @@ impl Bound {
                 directory: None,
                 maker: std::process::id(),
             }),
+            passage: None,
         })
+    }
+
+    /// Has every connection go through `passage`. That does not block, and gives one that does not.
+    pub fn set_passage(&mut self, passage: Passage) {
+        self.passage = Some(passage);
     }
 
     /// Where it listens: the path or port, even if the system chose it.
@@ -121,7 +140,11 @@ impl Bound {
     ///
     /// `EAGAIN` if none waits, `EMFILE` and the like.
     pub fn accept(&self) -> Result<OwnedFd, Errno> {
-        stream::accept(self.fd.as_fd())
+        let fd = stream::accept(self.fd.as_fd())?;
+        match &self.passage {
+            Some(passage) => passage(fd),
+            None => Ok(fd),
+        }
     }
 }
 
