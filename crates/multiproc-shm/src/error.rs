@@ -65,6 +65,11 @@ impl CreateError {
         matches!(self, CreateError::Exists(_))
     }
 
+    /// Whether the operating system refused for a reason that is none of the others.
+    pub fn is_os(&self) -> bool {
+        matches!(self, CreateError::Os { .. })
+    }
+
     /// An answer of the operating system, sorted into the kinds a caller can act upon.
     pub(crate) fn from_errno(doing: &'static str, errno: Errno) -> CreateError {
         match errno {
@@ -178,6 +183,11 @@ impl OpenError {
     /// Whether memory was missing.
     pub fn is_no_space(&self) -> bool {
         matches!(self, OpenError::NoSpace(_))
+    }
+
+    /// Whether the operating system refused for a reason that is none of the others.
+    pub fn is_os(&self) -> bool {
+        matches!(self, OpenError::Os { .. })
     }
 
     /// Whether open files found no room; to be tried again once there is some.

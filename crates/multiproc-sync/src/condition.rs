@@ -33,6 +33,12 @@ pub(crate) mod sealed {
 
         /// Waits for the lock as its `acquire` does.
         fn take_again(&mut self, kept: u64) -> Result<(), AcquireError>;
+
+        /// What lies under the lock; `()` where nothing does.
+        type Guarded: ?Sized;
+
+        /// Lends what lies under the lock to `look`.
+        fn lend<R>(&mut self, look: impl FnOnce(&mut Self::Guarded) -> R) -> R;
     }
 }
 
@@ -139,7 +145,25 @@ impl Condition {
         self.wait_until(guard, Deadline::at(deadline))
     }
 
-    /// Waits while `condition` holds, which is looked at under the lock.
+    /// Waits while `condition` holds. It is looked at under the lock, and gets what lies there: the
+    /// value of a mutex, the elements of an array, `()` of a plain lock.
+    ///
+    /// ```
+    /// use multiproc_sync::{Condition, Mutex};
+    ///
+    /// let (jobs, more) = (Mutex::new(0u32)?, Condition::new()?);
+    /// let (theirs, notice) = (jobs.clone(), more.clone());
+    /// let other = std::thread::spawn(move || {
+    ///     *theirs.lock().unwrap() = 3;
+    ///     notice.notify_one();
+    /// });
+    /// let mut guard = jobs.lock()?;
+    /// more.wait_while(&mut guard, |jobs| *jobs == 0)?;
+    /// assert_eq!(*guard, 3);
+    /// # drop(guard);
+    /// # other.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -147,15 +171,40 @@ impl Condition {
     pub fn wait_while<G: ConditionGuard>(
         &self,
         guard: &mut G,
-        mut condition: impl FnMut(&mut G) -> bool,
+        mut condition: impl FnMut(&mut G::Guarded) -> bool,
     ) -> Result<(), AcquireError> {
-        while condition(guard) {
-            self.wait(guard)?;
-        }
-        Ok(())
+        self.wait_for(guard, |guarded| !condition(guarded))
     }
 
-    /// Waits until `predicate` holds, for at most `timeout` in all, and returns its last value.
+    /// As [`Condition::wait_while`], for at most `timeout` in all; true if the condition ended in time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::wait`].
+    pub fn wait_while_timeout<G: ConditionGuard>(
+        &self,
+        guard: &mut G,
+        mut condition: impl FnMut(&mut G::Guarded) -> bool,
+        timeout: Duration,
+    ) -> Result<bool, AcquireError> {
+        self.wait_for_timeout(guard, |guarded| !condition(guarded), timeout)
+    }
+
+    /// As [`Condition::wait_while_timeout`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::wait`].
+    pub fn wait_while_deadline<G: ConditionGuard>(
+        &self,
+        guard: &mut G,
+        mut condition: impl FnMut(&mut G::Guarded) -> bool,
+        deadline: Instant,
+    ) -> Result<bool, AcquireError> {
+        self.wait_for_deadline(guard, |guarded| !condition(guarded), deadline)
+    }
+
+    /// Waits until `predicate` holds: [`Condition::wait_while`] the other way round.
     ///
     /// # Errors
     ///
@@ -163,13 +212,27 @@ impl Condition {
     pub fn wait_for<G: ConditionGuard>(
         &self,
         guard: &mut G,
+        predicate: impl FnMut(&mut G::Guarded) -> bool,
+    ) -> Result<(), AcquireError> {
+        self.wait_for_until(guard, Deadline::NEVER, predicate)
+            .map(drop)
+    }
+
+    /// As [`Condition::wait_for`], for at most `timeout` in all; returns the predicate's last value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::wait`].
+    pub fn wait_for_timeout<G: ConditionGuard>(
+        &self,
+        guard: &mut G,
+        predicate: impl FnMut(&mut G::Guarded) -> bool,
         timeout: Duration,
-        predicate: impl FnMut(&mut G) -> bool,
     ) -> Result<bool, AcquireError> {
         self.wait_for_until(guard, Deadline::after(timeout), predicate)
     }
 
-    /// As [`Condition::wait_for`], until `deadline`.
+    /// As [`Condition::wait_for_timeout`], until `deadline`.
     ///
     /// # Errors
     ///
@@ -177,8 +240,8 @@ impl Condition {
     pub fn wait_for_deadline<G: ConditionGuard>(
         &self,
         guard: &mut G,
+        predicate: impl FnMut(&mut G::Guarded) -> bool,
         deadline: Instant,
-        predicate: impl FnMut(&mut G) -> bool,
     ) -> Result<bool, AcquireError> {
         self.wait_for_until(guard, Deadline::at(deadline), predicate)
     }
@@ -187,10 +250,10 @@ impl Condition {
         &self,
         guard: &mut G,
         deadline: Deadline,
-        mut predicate: impl FnMut(&mut G) -> bool,
+        mut predicate: impl FnMut(&mut G::Guarded) -> bool,
     ) -> Result<bool, AcquireError> {
         loop {
-            let holds = predicate(guard);
+            let holds = guard.lend(&mut predicate);
             if holds || deadline.has_passed() {
                 return Ok(holds);
             }

@@ -239,18 +239,26 @@ impl BarrierError {
     }
 }
 
-impl fmt::Display for BarrierError {
+impl fmt::Display for BrokenWhy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            BarrierError::TimedOut => "not all came to the barrier before the deadline",
-            BarrierError::Broken { why } => match why {
-                BrokenWhy::TimedOut => "the barrier is broken: another waiter's time was over",
-                BrokenWhy::Aborted => "the barrier is broken: somebody aborted it",
-                BrokenWhy::Reset => "the barrier was reset while this thread waited",
-                BrokenWhy::Died => "the barrier is broken: a process that waited there died",
-                BrokenWhy::ActionFailed => "the barrier is broken: its action failed",
-            },
+            BrokenWhy::TimedOut => "another waiter's time was over",
+            BrokenWhy::Aborted => "somebody aborted it",
+            BrokenWhy::Reset => "somebody reset it while this thread waited",
+            BrokenWhy::Died => "a process that waited there died",
+            BrokenWhy::ActionFailed => "its action failed",
         })
+    }
+}
+
+impl fmt::Display for BarrierError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BarrierError::TimedOut => {
+                f.write_str("not all came to the barrier before the deadline")
+            }
+            BarrierError::Broken { why } => write!(f, "the barrier is broken: {why}"),
+        }
     }
 }
 

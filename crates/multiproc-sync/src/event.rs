@@ -79,6 +79,11 @@ impl Event {
         self.flag().wait(Deadline::NEVER);
     }
 
+    /// Whether it is set now: [`Event::is_set`] under the name that waiting verbs have everywhere.
+    pub fn try_wait(&self) -> bool {
+        self.is_set()
+    }
+
     /// Waits until the event is set, for at most `timeout`; true if it was set.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.is_set() || self.flag().wait(Deadline::after(timeout))

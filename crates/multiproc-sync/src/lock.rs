@@ -274,6 +274,12 @@ impl Drop for Guard<'_> {
 }
 
 impl LetGo for Guard<'_> {
+    type Guarded = ();
+
+    fn lend<R>(&mut self, look: impl FnOnce(&mut ()) -> R) -> R {
+        look(&mut ())
+    }
+
     fn let_go(&mut self) -> u64 {
         assert!(self.held.is_some(), "the guard holds nothing");
         raw::lock::sign_off(self.lock.raw());
@@ -289,6 +295,12 @@ impl LetGo for Guard<'_> {
 }
 
 impl LetGo for OwnedGuard {
+    type Guarded = ();
+
+    fn lend<R>(&mut self, look: impl FnOnce(&mut ()) -> R) -> R {
+        look(&mut ())
+    }
+
     fn let_go(&mut self) -> u64 {
         self.lock.release().expect("the guard holds the lock");
         0

@@ -225,9 +225,14 @@ impl<T: Plain> RawArray<T> {
         plain::from_bits(before)
     }
 
+    /// The elements in order, each as it is when its turn comes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = T> + '_ {
+        (0..self.len).map(|index| self.get(index))
+    }
+
     /// All elements, each as it is when it is read.
     pub fn to_vec(&self) -> Vec<T> {
-        (0..self.len).map(|index| self.get(index)).collect()
+        self.iter().collect()
     }
 }
 

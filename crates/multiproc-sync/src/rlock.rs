@@ -322,6 +322,12 @@ impl Drop for OwnedRLockGuard {
 }
 
 impl LetGo for RLockGuard<'_> {
+    type Guarded = ();
+
+    fn lend<R>(&mut self, look: impl FnOnce(&mut ()) -> R) -> R {
+        look(&mut ())
+    }
+
     fn let_go(&mut self) -> u64 {
         self.lock.let_go()
     }
@@ -332,6 +338,12 @@ impl LetGo for RLockGuard<'_> {
 }
 
 impl LetGo for OwnedRLockGuard {
+    type Guarded = ();
+
+    fn lend<R>(&mut self, look: impl FnOnce(&mut ()) -> R) -> R {
+        look(&mut ())
+    }
+
     fn let_go(&mut self) -> u64 {
         self.lock.let_go()
     }

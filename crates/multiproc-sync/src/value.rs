@@ -208,6 +208,12 @@ impl<T: Plain> Drop for ValueGuard<'_, T> {
 }
 
 impl<T: Plain> LetGo for ValueGuard<'_, T> {
+    type Guarded = T;
+
+    fn lend<R>(&mut self, look: impl FnOnce(&mut T) -> R) -> R {
+        look(self)
+    }
+
     fn let_go(&mut self) -> u64 {
         assert!(self.held.is_some(), "the guard holds nothing");
         self.write_back();

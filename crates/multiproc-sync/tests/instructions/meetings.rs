@@ -85,7 +85,7 @@ impl Changes {
         let mut guard = self.lock.acquire_timeout(LIMIT).expect("sound");
         let seen = self
             .condition
-            .wait_for(&mut guard, LIMIT, |_| self.count.get(0) == wanted);
+            .wait_for_timeout(&mut guard, |_| self.count.get(0) == wanted, LIMIT);
         assert_eq!(seen, Ok(true), "a notification was lost");
         self.count.add(0);
         drop(guard);
@@ -133,7 +133,7 @@ fn killed_at_any_instruction_of_a_condition() {
                     return true;
                 };
                 let moved = |_: &mut _| theirs.count.get(0) > now;
-                let seen = theirs.condition.wait_for(&mut guard, LIMIT, moved);
+                let seen = theirs.condition.wait_for_timeout(&mut guard, moved, LIMIT);
                 // Or the one who was to notify died with the lock.
                 seen.unwrap_or(true)
             });

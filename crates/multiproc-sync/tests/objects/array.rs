@@ -94,7 +94,7 @@ fn a_condition_takes_an_array_guard() {
         theirs.set(1, 5);
         notice.notify_all();
     });
-    let seen = changed.wait_for(&mut guard, LIMIT, |numbers| numbers[1] == 5);
+    let seen = changed.wait_for_timeout(&mut guard, |numbers| numbers[1] == 5, LIMIT);
     assert_eq!(seen, Ok(true));
     assert!(child.join());
 }

@@ -17,7 +17,7 @@ fn waiter(lock: &Lock, condition: &Condition, shared: &Counters, than: u64) -> t
     testing::fork(move || {
         let mut guard = lock.acquire().expect("sound");
         shared.add(2);
-        let seen = condition.wait_for(&mut guard, LIMIT, |_| shared.get(0) > than);
+        let seen = condition.wait_for_timeout(&mut guard, |_| shared.get(0) > than, LIMIT);
         assert!(seen.expect("sound"), "a notification was lost");
         shared.add(1);
     })
@@ -53,12 +53,13 @@ fn the_predicate_is_asked_once_more_at_the_deadline() {
     let mut guard = lock.acquire_owned().expect("free");
     let mut asked = 0;
     let short = Duration::from_millis(10);
-    let held = condition.wait_for(&mut guard, short, |_| {
+    let twice = |_: &mut _| {
         asked += 1;
         asked == 2
-    });
+    };
+    let held = condition.wait_for_timeout(&mut guard, twice, short);
     assert_eq!((held, asked), (Ok(true), 2));
-    let held = condition.wait_for(&mut guard, Duration::ZERO, |_| false);
+    let held = condition.wait_for_timeout(&mut guard, |_| false, Duration::ZERO);
     assert_eq!(held, Ok(false));
 }
 
@@ -163,7 +164,7 @@ fn a_locked_value_is_seen_as_the_others_left_it() {
         theirs.update(|number| *number *= 10);
         notice.notify_all();
     });
-    let grown = condition.wait_for(&mut guard, LIMIT, |number| **number > 2);
+    let grown = condition.wait_for_timeout(&mut guard, |number| *number > 2, LIMIT);
     assert_eq!((grown, *guard), (Ok(true), 20));
     assert!(child.join());
 }
@@ -186,13 +187,13 @@ fn a_guard_that_writes_lets_go_and_sees_what_others_wrote() {
         drop(guard);
         notice.notify_all();
     });
-    let seen = changed.wait_for(&mut guard, LIMIT, |guard| guard[1] == 2);
+    let seen = changed.wait_for_timeout(&mut guard, |table| table[1] == 2, LIMIT);
     assert_eq!(seen, Ok(true));
     assert_eq!(*guard, [1, 2]);
     assert!(table.try_read().is_err(), "the guard holds it again");
     guard[0] = 3;
     let end = Instant::now() + Duration::from_millis(5);
-    let seen = changed.wait_for_deadline(&mut guard, end, |guard| guard[1] == 9);
+    let seen = changed.wait_for_deadline(&mut guard, |table| table[1] == 9, end);
     assert_eq!(seen, Ok(false));
     assert!(Instant::now() >= end);
     drop(guard);
@@ -248,7 +249,7 @@ fn killed_at_any_moment_the_waiters_go_on() {
                 match lock2.acquire() {
                     Ok(mut guard) => {
                         let seen =
-                            condition2.wait_for(&mut guard, LIMIT, |_| shared2.get(0) > before);
+                            condition2.wait_for_timeout(&mut guard, |_| shared2.get(0) > before, LIMIT);
                         assert_ne!(seen, Ok(false), "a notification was lost");
                     }
                     Err(_) => drop(lock2.recover().expect("free")),
