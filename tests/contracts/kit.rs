@@ -379,11 +379,11 @@ macro_rules! condition {
                 timeout: Duration,
                 predicate: impl FnMut() -> bool,
             ) -> Result<bool, AcquireError> {
-                $said(<$condition>::wait_for(
+                $said(<$condition>::wait_for_timeout(
                     self,
                     guard,
-                    timeout,
                     $predicate(predicate),
+                    timeout,
                 ))
             }
 

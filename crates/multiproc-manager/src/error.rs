@@ -23,7 +23,14 @@ pub enum CallError {
     /// it is never sent twice.
     ServerGone,
     /// The function that travelled to the object panicked there.
-    Panicked(PanicReport),
+    Panicked {
+        /// What the panic said.
+        message: String,
+        /// File, line and column, where known.
+        location: Option<String>,
+        /// The stack, if `RUST_BACKTRACE` asked for it.
+        backtrace: Option<String>,
+    },
     /// A function panicked in this object earlier and may have left it half changed.
     Poisoned,
     /// The server has no such object.
@@ -48,7 +55,7 @@ impl CallError {
 
     /// Whether a function panicked in the server.
     pub fn is_panicked(&self) -> bool {
-        matches!(self, CallError::Panicked(_))
+        matches!(self, CallError::Panicked { .. })
     }
 
     /// Whether an earlier function panicked in the object.
@@ -98,7 +105,15 @@ impl From<Failure> for CallError {
             Failure::WrongKind => CallError::Refused("the object has no such operation".into()),
             Failure::Refused(why) => CallError::Refused(why),
             Failure::Build => CallError::Build,
-            Failure::Panicked(report) => CallError::Panicked(report),
+            Failure::Panicked(PanicReport {
+                message,
+                location,
+                backtrace,
+            }) => CallError::Panicked {
+                message,
+                location,
+                backtrace,
+            },
             Failure::Poisoned => CallError::Poisoned,
             Failure::Decode(text) => CallError::Decode(text),
             Failure::Encode(text) => CallError::Encode(text),
@@ -137,9 +152,10 @@ impl fmt::Display for CallError {
             CallError::ServerGone => f.write_str(
                 "the manager's server has ended; whether the call was carried out is not known",
             ),
-            CallError::Panicked(report) => {
-                let at = report.location.as_deref().unwrap_or("an unknown place");
-                let message = &report.message;
+            CallError::Panicked {
+                message, location, ..
+            } => {
+                let at = location.as_deref().unwrap_or("an unknown place");
                 write!(f, "the function panicked in the server, at {at}: {message}")
             }
             CallError::Poisoned => f.write_str(

@@ -99,6 +99,7 @@ mod link;
 mod manager;
 mod message;
 mod numbers;
+mod predicates;
 mod serve;
 mod store;
 #[doc(hidden)]

@@ -57,8 +57,12 @@ impl<S, R> Connection<S, R> {
     }
 
     /// Whether a receive would have an answer at once: a message, or the end. Waits for one for at most
-    /// `timeout`.
-    pub fn poll(&self, timeout: Duration) -> bool {
+    /// `timeout`: a [`Duration`], which may be zero, or `None` for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] if this handle has been closed here.
+    pub fn poll(&self, timeout: impl Into<Option<Duration>>) -> Result<bool, RecvError> {
         self.receiver.poll(timeout)
     }
 

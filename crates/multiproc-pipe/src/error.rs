@@ -117,6 +117,11 @@ impl ConnectError {
     pub fn is_invalid(&self) -> bool {
         matches!(self, ConnectError::Invalid(_))
     }
+
+    /// Whether the system refused for a reason that is none of the others.
+    pub fn is_os(&self) -> bool {
+        matches!(self, ConnectError::Os(_))
+    }
 }
 
 impl From<Errno> for ConnectError {
@@ -405,6 +410,11 @@ impl RecvError {
     /// Whether there was no room for descriptors.
     pub fn is_too_many_files(&self) -> bool {
         matches!(self, RecvError::TooManyFiles)
+    }
+
+    /// Whether the message cannot be reached, since its memory is damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, RecvError::Corrupt(_))
     }
 }
 

@@ -34,9 +34,18 @@ impl<T> Receiver<T> {
     }
 
     /// Whether a receive would have an answer at once: a message, or the end. Waits for one for at most
-    /// `timeout`.
-    pub fn poll(&self, timeout: Duration) -> bool {
-        self.in_.poll(Deadline::after(timeout))
+    /// `timeout`: a [`Duration`], which may be zero, or `None` for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] if this handle has been closed here.
+    pub fn poll(&self, timeout: impl Into<Option<Duration>>) -> Result<bool, RecvError> {
+        let deadline = timeout.into().map_or(Deadline::NEVER, Deadline::after);
+        let answer = self.in_.poll(deadline);
+        if self.is_closed() {
+            return Err(RecvError::Closed);
+        }
+        Ok(answer)
     }
 
     /// A descriptor for event loops, readable when there may be something to receive: take it with

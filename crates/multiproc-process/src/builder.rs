@@ -1,5 +1,6 @@
 //! Saying how a process is to start, and starting it.
 
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fmt;
@@ -201,8 +202,9 @@ where
 
     /// The processors it may run on, by number. Where none of them is one it may have, the join says
     /// so.
-    pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Self {
-        self.wishes.affinity = Some(processors.into_iter().collect());
+    pub fn affinity<P: Borrow<usize>>(mut self, processors: impl IntoIterator<Item = P>) -> Self {
+        let numbers = processors.into_iter().map(|processor| *processor.borrow());
+        self.wishes.affinity = Some(numbers.collect());
         self
     }
 

@@ -1,5 +1,6 @@
 //! Start methods, the one that is used unless a builder says otherwise, and a context that has one.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
@@ -23,6 +24,17 @@ pub enum StartMethod {
     /// runs than those of this library: a copy has the locks of the other threads, but not the threads
     /// that would release them. See [`Process::fork`] for what a copy makes of shared handles.
     Fork,
+}
+
+/// Python's names: `forkserver`, `spawn`, `fork`.
+impl fmt::Display for StartMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            StartMethod::ForkServer => "forkserver",
+            StartMethod::Spawn => "spawn",
+            StartMethod::Fork => "fork",
+        })
+    }
 }
 
 const ALL: [StartMethod; 3] = [

@@ -16,6 +16,9 @@ pub enum PutError<T> {
     TimedOut(T),
     /// Somebody has closed the queue.
     Closed(T),
+    /// Nobody is left to get it. A queue never says so, since whoever can put can get; it is here so
+    /// that a program treats queues and connections alike.
+    Disconnected(T),
     /// The item cannot be encoded.
     Encode(T, EncodeError),
     /// The item is larger than all the family's shared memory.
@@ -40,6 +43,7 @@ impl<T> PutError<T> {
             PutError::Full(item)
             | PutError::TimedOut(item)
             | PutError::Closed(item)
+            | PutError::Disconnected(item)
             | PutError::Encode(item, _)
             | PutError::TooLarge { item, .. }
             | PutError::NoSpace(item, _)
@@ -60,6 +64,11 @@ impl<T> PutError<T> {
     /// Whether the queue is closed.
     pub fn is_closed(&self) -> bool {
         matches!(self, PutError::Closed(_))
+    }
+
+    /// Whether nobody is left to get it.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, PutError::Disconnected(_))
     }
 
     /// Whether the item cannot be encoded.
@@ -93,6 +102,7 @@ impl<T> fmt::Debug for PutError<T> {
             PutError::Full(_) => f.write_str("Full(..)"),
             PutError::TimedOut(_) => f.write_str("TimedOut(..)"),
             PutError::Closed(_) => f.write_str("Closed(..)"),
+            PutError::Disconnected(_) => f.write_str("Disconnected(..)"),
             PutError::Encode(_, error) => write!(f, "Encode(.., {error:?})"),
             PutError::TooLarge { size, limit, .. } => {
                 write!(f, "TooLarge {{ size: {size}, limit: {limit}, .. }}")
@@ -109,6 +119,7 @@ impl<T> fmt::Display for PutError<T> {
             PutError::Full(_) => f.write_str("the queue is full"),
             PutError::TimedOut(_) => f.write_str("the queue was full until the deadline"),
             PutError::Closed(_) => f.write_str("the queue is closed"),
+            PutError::Disconnected(_) => f.write_str("nobody is left to get the item"),
             PutError::Encode(_, error) => write!(f, "the item cannot be sent: {error}"),
             PutError::TooLarge { size, limit, .. } => write!(
                 f,
@@ -144,6 +155,9 @@ pub enum GetError {
     TimedOut,
     /// The queue is closed, and everything in it has been taken.
     Closed,
+    /// Nobody is left to put anything. A queue never says so, since whoever can get can put; it is here
+    /// so that a program treats queues and connections alike.
+    Disconnected,
     /// The item that was taken cannot be decoded. It is gone.
     Decode(DecodeError),
     /// The item that was next cannot be reached: its memory holds what cannot be true, or there is
@@ -180,6 +194,16 @@ impl GetError {
         matches!(self, GetError::Closed)
     }
 
+    /// Whether nobody is left to put anything.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, GetError::Disconnected)
+    }
+
+    /// Whether the next item cannot be reached, since its memory is damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, GetError::Corrupt(_))
+    }
+
     /// Whether no descriptor was free for the open files in the item, which is still in the queue.
     pub fn is_too_many_files(&self) -> bool {
         matches!(self, GetError::TooManyFiles(_))
@@ -197,6 +221,7 @@ impl fmt::Display for GetError {
             GetError::Empty => f.write_str("the queue is empty"),
             GetError::TimedOut => f.write_str("the queue was empty until the deadline"),
             GetError::Closed => f.write_str("the queue is closed and drained"),
+            GetError::Disconnected => f.write_str("nobody is left to put anything"),
             GetError::Decode(error) => write!(f, "the item taken cannot be read: {error}"),
             GetError::Corrupt(error) => write!(f, "the next item cannot be reached: {error}"),
             GetError::TooManyFiles(error) => error.fmt(f),

@@ -15,6 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Bytes(Vec<u8>);
 
 impl Bytes {
+    /// No bytes.
+    pub const fn new() -> Bytes {
+        Bytes(Vec::new())
+    }
+
     /// The buffer.
     pub fn into_vec(self) -> Vec<u8> {
         self.0
@@ -30,6 +35,30 @@ impl From<Vec<u8>> for Bytes {
 impl From<&[u8]> for Bytes {
     fn from(bytes: &[u8]) -> Bytes {
         Bytes(bytes.to_vec())
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Bytes {
+    fn from(bytes: [u8; N]) -> Bytes {
+        Bytes(bytes.to_vec())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Bytes {
+    fn from(bytes: &[u8; N]) -> Bytes {
+        Bytes(bytes.to_vec())
+    }
+}
+
+impl From<&str> for Bytes {
+    fn from(text: &str) -> Bytes {
+        Bytes(text.as_bytes().to_vec())
+    }
+}
+
+impl From<String> for Bytes {
+    fn from(text: String) -> Bytes {
+        Bytes(text.into_bytes())
     }
 }
 

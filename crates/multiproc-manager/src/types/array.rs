@@ -31,7 +31,8 @@ impl Manager {
     /// # Errors
     ///
     /// [`CallError`].
-    pub fn array<T: Data>(&self, values: Vec<T>) -> Result<ArrayProxy<T>, CallError> {
+    pub fn array<T: Data>(&self, values: impl Into<Vec<T>>) -> Result<ArrayProxy<T>, CallError> {
+        let values = values.into();
         let mut kept = Outgoing::new();
         let items = values.iter().map(|value| {
             let (packed, outgoing) = context::pack(self.client().server(), value)?;

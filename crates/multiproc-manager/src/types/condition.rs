@@ -100,36 +100,77 @@ impl ConditionProxy {
         guard: &mut LockProxyGuard<'_>,
         mut condition: impl FnMut() -> Result<bool, CallError>,
     ) -> Answer<()> {
-        while condition()? {
-            self.wait(guard)?;
-        }
-        Ok(())
+        self.wait_for(guard, || condition().map(|holds| !holds))
     }
 
-    /// Waits until `predicate` holds, for at most `timeout` in all, and returns its last value.
+    /// As [`ConditionProxy::wait_while`], for at most `timeout` in all; true if the condition ended in
+    /// time.
     ///
     /// # Errors
     ///
-    /// As [`ConditionProxy::wait`], and what `predicate` says.
+    /// As [`ConditionProxy::wait_while`].
+    pub fn wait_while_timeout(
+        &self,
+        guard: &mut LockProxyGuard<'_>,
+        mut condition: impl FnMut() -> Result<bool, CallError>,
+        timeout: Duration,
+    ) -> Answer<bool> {
+        self.wait_for_timeout(guard, || condition().map(|holds| !holds), timeout)
+    }
+
+    /// As [`ConditionProxy::wait_while_timeout`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConditionProxy::wait_while`].
+    pub fn wait_while_deadline(
+        &self,
+        guard: &mut LockProxyGuard<'_>,
+        mut condition: impl FnMut() -> Result<bool, CallError>,
+        deadline: Instant,
+    ) -> Answer<bool> {
+        self.wait_for_deadline(guard, || condition().map(|holds| !holds), deadline)
+    }
+
+    /// Waits until `predicate` holds: [`ConditionProxy::wait_while`] the other way round.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConditionProxy::wait_while`].
     pub fn wait_for(
         &self,
         guard: &mut LockProxyGuard<'_>,
-        timeout: Duration,
         predicate: impl FnMut() -> Result<bool, CallError>,
+    ) -> Answer<()> {
+        self.wait_for_until(guard, Deadline::NEVER, predicate)
+            .map(drop)
+    }
+
+    /// As [`ConditionProxy::wait_for`], for at most `timeout` in all; returns the predicate's last
+    /// value.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConditionProxy::wait_while`].
+    pub fn wait_for_timeout(
+        &self,
+        guard: &mut LockProxyGuard<'_>,
+        predicate: impl FnMut() -> Result<bool, CallError>,
+        timeout: Duration,
     ) -> Answer<bool> {
         self.wait_for_until(guard, Deadline::after(timeout), predicate)
     }
 
-    /// As [`ConditionProxy::wait_for`], until `deadline`.
+    /// As [`ConditionProxy::wait_for_timeout`], until `deadline`.
     ///
     /// # Errors
     ///
-    /// As [`ConditionProxy::wait_for`].
+    /// As [`ConditionProxy::wait_while`].
     pub fn wait_for_deadline(
         &self,
         guard: &mut LockProxyGuard<'_>,
-        deadline: Instant,
         predicate: impl FnMut() -> Result<bool, CallError>,
+        deadline: Instant,
     ) -> Answer<bool> {
         self.wait_for_until(guard, Deadline::at(deadline), predicate)
     }

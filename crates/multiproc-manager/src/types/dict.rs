@@ -261,25 +261,25 @@ impl<K: Data, V: Data> DictProxy<K, V> {
     /// Changes the value of `key` where it is, by a function: one round trip, and nobody comes
     /// between. What the function returns, or `None` where the key is missing.
     ///
-    /// The function gets its own argument, since it captures nothing. If it panics, the value stays
+    /// The key comes as itself or as a reference to what it can be looked up by: `7` and `&7`,
+    /// `"word".to_owned()` and `"word"`. The function gets its own argument, since it captures nothing. If it panics, the value stays
     /// as it was.
     ///
     /// # Errors
     ///
     /// [`CallError`]; [`CallError::Panicked`] if the function does.
-    pub fn update<Q, A, R>(
+    pub fn update<Q, By, A, R>(
         &self,
-        key: &Q,
+        key: Q,
         f: fn(&mut V, A) -> R,
         a: A,
     ) -> Result<Option<R>, CallError>
     where
-        K: Borrow<Q>,
-        Q: Serialize + ?Sized,
+        Q: KeyOf<K, By>,
         A: Data,
         R: Data,
     {
-        let key = key_bytes(key)?;
+        let key = key_bytes(&key)?;
         run(
             &self.handle,
             update::<V, A, R>,
@@ -328,6 +328,22 @@ impl<K: Data, V: Data> DictProxy<K, V> {
         Ok(gone as usize)
     }
 }
+
+mod sealed {
+    /// A key that is given away.
+    #[derive(Debug)]
+    pub struct Owned;
+    /// A key that is lent.
+    #[derive(Debug)]
+    pub struct Lent;
+}
+
+/// What an entry can be named by: a key, or a reference to what the key can be looked up by.
+pub trait KeyOf<K, By>: Serialize {}
+
+impl<K: Serialize> KeyOf<K, sealed::Owned> for K {}
+
+impl<K: Borrow<Q>, Q: Serialize + ?Sized> KeyOf<K, sealed::Lent> for &Q {}
 
 /// What travels for an update: the key, what to begin with, the function and its argument.
 type Update<V, A, R> = (Bytes, Option<V>, Write<V, A, R>, A);

@@ -19,7 +19,7 @@ mod value;
 pub use array::ArrayProxy;
 pub use barrier::BarrierProxy;
 pub use condition::ConditionProxy;
-pub use dict::{DictIter, DictProxy};
+pub use dict::{DictIter, DictProxy, KeyOf};
 pub use event::EventProxy;
 pub use list::{ListIter, ListProxy};
 pub use lock::{LockProxy, LockProxyGuard, RLockProxy};

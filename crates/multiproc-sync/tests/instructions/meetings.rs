@@ -83,9 +83,9 @@ impl Changes {
     /// Waits until the count is as wanted; then adds one, and says so.
     fn after(&self, wanted: u64) {
         let mut guard = self.lock.acquire_timeout(LIMIT).expect("sound");
-        let seen = self
-            .condition
-            .wait_for_timeout(&mut guard, |_| self.count.get(0) == wanted, LIMIT);
+        let seen =
+            self.condition
+                .wait_for_timeout(&mut guard, |_| self.count.get(0) == wanted, LIMIT);
         assert_eq!(seen, Ok(true), "a notification was lost");
         self.count.add(0);
         drop(guard);

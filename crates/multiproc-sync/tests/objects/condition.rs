@@ -248,8 +248,11 @@ fn killed_at_any_moment_the_waiters_go_on() {
             while shared2.get(0) == before {
                 match lock2.acquire() {
                     Ok(mut guard) => {
-                        let seen =
-                            condition2.wait_for_timeout(&mut guard, |_| shared2.get(0) > before, LIMIT);
+                        let seen = condition2.wait_for_timeout(
+                            &mut guard,
+                            |_| shared2.get(0) > before,
+                            LIMIT,
+                        );
                         assert_ne!(seen, Ok(false), "a notification was lost");
                     }
                     Err(_) => drop(lock2.recover().expect("free")),
