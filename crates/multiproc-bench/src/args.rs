@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process;
 
+use crate::raw;
+
+/// The exit status that says: this implementation does not do this.
+pub(crate) const UNSUPPORTED: i32 = 3;
+
 /// `<bench> <impl> [--key value ..]`.
 pub(crate) struct Args {
     pub(crate) bench: String,
@@ -49,9 +54,16 @@ impl Args {
     /// The CPUs of two sides, by `--pin`: `same` for one CPU, `split` for one each, else where the
     /// kernel puts them.
     pub(crate) fn placement(&self) -> [Option<usize>; 2] {
-        match self.text("pin", "free") {
-            "same" => [Some(0), Some(0)],
-            "split" => [Some(0), Some(1)],
+        self.placed(self.text("pin", "free"))
+    }
+
+    /// See [`placement`](Args::placement).
+    pub(crate) fn placed(&self, how: &str) -> [Option<usize>; 2] {
+        let cpus = raw::cpus();
+        match (how, &cpus[..]) {
+            ("same", [one, ..]) => [Some(*one); 2],
+            ("split", [one, other, ..]) => [Some(*one), Some(*other)],
+            ("split", _) => self.unsupported("there is one CPU"),
             _ => [None, None],
         }
     }
@@ -64,7 +76,7 @@ impl Args {
     /// Ends the program: this implementation does not do this.
     pub(crate) fn unsupported(&self, why: &str) -> ! {
         eprintln!("unsupported: {} {}: {why}", self.bench, self.imp);
-        process::exit(3)
+        process::exit(UNSUPPORTED)
     }
 
     /// Prints one measured value.

@@ -11,25 +11,28 @@
 //!
 //! | bench | impls | parameters | metrics |
 //! |---|---|---|---|
-//! | `start` | `ours`, `ours-spawn`, `raw-fork`, `procspawn` | `reps`, `ballast` (MiB touched in the parent), `argument` (bytes), `batch` (so many at a time) | `start_join_p50`, `_p99` (ns), `starts_per_s` |
+//! | `start` | `ours`, `ours-plain` (no ballast, no argument), `ours-spawn`, `ours-fork`, `raw-fork`, `raw-fork-pages`, `procspawn` | `reps`, `ballast` (MiB touched in the parent), `thp`, `argument` (bytes), `batch` (so many at a time) | `start_join_p50`, `_p99` (ns), `page_faults`, `starts_per_s`, `cpu_us_per_start` |
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
-//! | `oneway` | `ours`, `ours-pipe`, `crossbeam` (threads), `ipc-channel`, `socketpair`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
-//! | `pingpong` | `ours` (a pipe), `spin-futex`, `futex`, `socketpair` | `reps`, `pin`, `pause` (µs before each, so that the other side sleeps) | `rtt_p50`, `_p99` (ns) |
+//! | `oneway` | `ours`, `ours-batch`, `ours-thread`, `ours-alone`, `ours-pipe`, `ours-view`; `crossbeam`, `crossbeam-alone` (threads), `ipc-channel`, `socketpair`, `ring`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
+//! | `peak` | `ours` | `size` | `over_payload` |
+//! | `pingpong` | `ours`, `ours-view`, `ours-queue`, `ours-thread`; `spin-futex`, `futex`, `ipc-channel`, `socketpair` | `reps`, `pin`, `pause` (µs before each, so that the other side sleeps) | `rtt_p50`, `_p99` (ns) |
 //! | `semaphore`, `value` | `ours`, `lock` (ours) | | `ns_per_op` |
 //! | `create` | `ours`, `memfd` | | `ns_per_op` |
-//! | `contended` | `ours`, `futex` | `procs`, `ms` | `ops_per_s`, `min_over_max`, `lost_updates` |
+//! | `contended` | `ours`, `ours-thread`, `futex` | `procs`, `ms` | `ops_per_s`, `min_over_max`, `lost_updates` |
 //! | `readers` | `ours`, `alone` (ours, one process) | `procs`, `ms` | `ops_per_s`, `min_over_max` |
 //! | `barrier` | `ours`, `cpython` | `parties`, `rounds` | `ns_per_round` |
 //! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |
+//! | `told` | `ours` | `of` (`lock`, `pool`, `manager`), `reps` | `told_p50`, `_p99` (ns) |
 //! | `pool-trivial` | `ours` (`map`), `rayon` (threads, one spawn each) | `tasks`, `workers`, `one-by-one` (1: `imap_unordered`) | `seconds`, `us_per_task` |
-//! | `pool-apply` | `ours`, `rayon` | `reps`, `workers`, `pause` (µs before each) | `apply_p50` (ns) |
+//! | `pool-apply` | `ours`, `rayon`, `futex` | `reps`, `workers`, `pause` (µs before each) | `apply_p50` (ns) |
 //! | `pool-cpu` | `ours`, `rayon` | `tasks` (of 50 ms), `workers` | `over_ideal`, `seconds`, `us_per_task` |
 //! | `pool-mib` | `ours`, `rayon` | `tasks`, `workers` | `seconds`, `us_per_task` |
 //! | `pool-seed` | `ours` (a pool of 5), `processes` (one each) | `tasks` | `seconds` |
-//! | `map-ops` | `ours`, `redis` | `clients`, `ms`, `op` (`get`, `set`, `update`), `depth` (under way), `idle` (clients) | `ops_per_s` |
+//! | `map-ops` | `ours`, `ours-plain` (no idle ones), `ours-set`, `redis`, `echo` | `clients`, `ms`, `op` (`get`, `set`, `update`), `depth` (under way), `idle` (clients) | `ops_per_s` |
+//! | `map-proxy` | `ours`, `get` | | `ns_per_op` |
 //! | `map-memory` | `ours`, `hashmap` | `count` | `bytes_each` |
-//! | `many` | `ours` | `kind` (`lock`, `queue`), `count` | `ns_per_op`, `bytes_each`, `fds` |
-//! | `pool-growth`, `pool-queued` | `ours` | `tasks`, `workers` | see the report |
+//! | `many` | `ours` | `kind` (`lock`, `queue`, `pipe`, `process`), `count` | `ns_per_op`, `bytes_each`, `fds` |
+//! | `pool-growth`, `pool-queued`, `pool-idle` | `ours` | `tasks`, `workers` | see the report |
 //!
 //! Some have `cpython` rivals, measured where `python3` is there.
 //!
@@ -44,6 +47,7 @@ mod many;
 mod map;
 mod measure;
 mod oneway;
+mod peak;
 mod pingpong;
 mod pool;
 mod pool_growth;
@@ -51,8 +55,8 @@ mod python;
 mod race;
 mod raw;
 mod report;
-mod rivals;
 mod start;
+mod told;
 mod usage;
 mod wake;
 
@@ -77,11 +81,15 @@ fn main() -> Outcome {
         "oneway" => oneway::run(&args),
         "pingpong" => pingpong::run(&args),
         "wake" => wake::run(&args),
+        "peak" => peak::run(&args),
+        "told" => told::run(&args),
         "many" => many::run(&args),
         "pool-trivial" | "pool-apply" | "pool-cpu" | "pool-mib" | "pool-seed" => pool::run(&args),
         "map-ops" | "map" => map::run(&args),
+        "map-proxy" => map::proxy(&args),
         "map-memory" => map::memory(&args),
         "pool-growth" => pool_growth::workers(&args),
+        "pool-idle" => pool_growth::idle(&args),
         "pool-queued" => pool_growth::queued(&args),
         _ => args.unsupported("no such bench"),
     }

@@ -1,22 +1,23 @@
-//! `map-ops`: operations per second on a map that another process holds. `map-memory`: what a million
-//! entries take there.
+//! `map-ops`: operations per second on a map that another process holds. `map-proxy`: a proxy made and
+//! dropped. `map-memory`: what a million entries take there.
 //!
 //! Each client is a process with a key of its own and one operation under way, or `depth` of them.
 //! The rival is a Redis server on a Unix socket, where one is installed; its client here writes and
 //! reads the protocol by hand, and looks at what comes back as little as is right, so the comparison
-//! is with the server.
+//! is with the server. The limit, `echo`, is a process that answers on such a socket and does nothing.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use multiproc::{Barrier, DictProxy, Manager, Process, RawValue};
 
 use crate::args::Args;
-use crate::{Outcome, usage};
+use crate::{Outcome, measure, raw, usage};
 
 /// What a client does, as a number that travels.
 const GET: u32 = 0;
@@ -36,22 +37,24 @@ pub(crate) fn run(args: &Args) -> Outcome {
         _ => args.unsupported("get, set, update"),
     };
     match args.imp.as_str() {
-        "ours" => ours(args, operation),
+        "ours" => ours(args, operation, args.number("idle", 0)),
+        "ours-plain" => ours(args, operation, 0),
+        "ours-set" => ours(args, SET, 0),
+        "echo" => echo(args),
         "redis" if operation == UPDATE => args.unsupported("no functions travel to it"),
         "redis" => redis(args, operation),
-        _ => args.unsupported("ours, redis"),
+        _ => args.unsupported("ours, ours-plain, ours-set, redis, echo"),
     }
 }
 
 // ------------------------------------------------------------------ ours
 
-fn ours(args: &Args, operation: u32) -> Outcome {
+fn ours(args: &Args, operation: u32, idle: u64) -> Outcome {
     let manager = Manager::start()?;
     let dict = manager.dict::<u64, u64>()?;
     dict.extend((0..10_000).map(|n| (n, n)))?;
     // Clients that are connected and say nothing.
-    let idle =
-        (0..args.number("idle", 0)).map(|_| Manager::connect(manager.address(), manager.authkey()));
+    let idle = (0..idle).map(|_| Manager::connect(manager.address(), manager.authkey()));
     let idle = idle.collect::<Result<Vec<_>, _>>()?;
     let rate = clients(args, operation, |role, course| {
         Ok(Process::new(our_client, (role, course, dict.clone())).start()?)
@@ -117,7 +120,7 @@ fn clients(
     let clients = clients.collect::<Result<Vec<_>, _>>()?;
     course.0.wait()?;
     let began = Instant::now();
-    std::thread::sleep(Duration::from_millis(args.number("ms", 500)));
+    thread::sleep(Duration::from_millis(args.number("ms", 500)));
     course.1.set(1);
     let time = began.elapsed().as_secs_f64();
     let mut done = 0;
@@ -159,7 +162,7 @@ impl Redis {
         };
         let redis = Redis { server, folder };
         while UnixStream::connect(redis.folder.join("socket")).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         Ok(redis)
     }
@@ -209,6 +212,62 @@ fn redis_client((role, course, path): (Role, Course, String)) -> u64 {
         ask(&request, lines, last);
         depth as u64
     })
+}
+
+// ------------------------------------------------------------------ the limit
+
+/// What a call and its answer are long, about.
+const FRAME: usize = 40;
+
+/// A process with a thread for each client, which sends back what comes.
+fn echo(args: &Args) -> Outcome {
+    let folder = std::env::temp_dir().join(format!("multiproc-echo-{}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    let path = folder.join("socket").display().to_string();
+    let listener = UnixListener::bind(&path)?;
+    let clients_to_come = args.number("clients", 1);
+    raw::fork(|| {
+        thread::scope(|scope| {
+            for _ in 0..clients_to_come {
+                let (stream, _) = listener.accept().expect("a client");
+                scope.spawn(|| send_back(stream));
+            }
+        });
+    })?;
+    let rate = clients(args, GET, |role, course| {
+        Ok(Process::new(echo_client, (role, course, path.clone())).start()?)
+    });
+    std::fs::remove_dir_all(&folder)?;
+    args.emit("ops_per_s", rate?, "1/s");
+    Ok(())
+}
+
+fn send_back(mut stream: UnixStream) {
+    let mut frame = [0; FRAME];
+    while stream.read_exact(&mut frame).is_ok() && stream.write_all(&frame).is_ok() {}
+}
+
+fn echo_client((_, course, path): (Role, Course, String)) -> u64 {
+    let mut stream = UnixStream::connect(path).expect("connected");
+    let mut frame = [7; FRAME];
+    at_work(&course, || {
+        stream.write_all(&frame).expect("sent");
+        stream.read_exact(&mut frame).expect("answered");
+        1
+    })
+}
+
+// ------------------------------------------------------------------ proxies
+
+pub(crate) fn proxy(args: &Args) -> Outcome {
+    let manager = Manager::start()?;
+    let dict = manager.dict::<u64, u64>()?;
+    match args.imp.as_str() {
+        "ours" => measure::tight(args, || drop(manager.dict::<u64, u64>().expect("served"))),
+        "get" => measure::tight(args, || assert!(dict.get(&1).expect("served").is_none())),
+        _ => args.unsupported("ours, get"),
+    }
+    Ok(())
 }
 
 // ------------------------------------------------------------------ memory

@@ -9,17 +9,36 @@ pub(crate) fn each(
     args: &Args,
     metric: &str,
     reps: u64,
+    one: impl FnMut() -> crate::Outcome,
+) -> crate::Outcome {
+    each_after(args, metric, reps, || (), one)
+}
+
+/// The same, with something before each that does not count.
+pub(crate) fn each_after(
+    args: &Args,
+    metric: &str,
+    reps: u64,
+    mut before: impl FnMut(),
     mut one: impl FnMut() -> crate::Outcome,
 ) -> crate::Outcome {
     for _ in 0..reps / 10 + 2 {
+        before();
         one()?;
     }
     let mut nanos = Vec::new();
     for _ in 0..reps {
+        before();
         let started = Instant::now();
         one()?;
         nanos.push(started.elapsed().as_nanos() as f64);
     }
+    quantiles(args, metric, nanos);
+    Ok(())
+}
+
+/// Prints mean and quantiles of times in nanoseconds.
+pub(crate) fn quantiles(args: &Args, metric: &str, mut nanos: Vec<f64>) {
     let mean = nanos.iter().sum::<f64>() / nanos.len() as f64;
     args.emit(&format!("{metric}_mean"), mean, "ns");
     nanos.sort_unstable_by(f64::total_cmp);
@@ -27,7 +46,6 @@ pub(crate) fn each(
         let place = ((nanos.len() - 1) as f64 * part) as usize;
         args.emit(&format!("{metric}_{name}"), nanos[place], "ns");
     }
-    Ok(())
 }
 
 /// Prints the time of one call of `one`, which is too short to be timed alone.

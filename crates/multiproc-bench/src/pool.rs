@@ -4,12 +4,14 @@
 //! one.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use multiproc::{Bytes, Pool, Process};
 
-use crate::Outcome;
 use crate::args::Args;
+use crate::{Outcome, raw};
 
 /// The CPU time of one long task.
 const LONG: Duration = Duration::from_millis(50);
@@ -108,7 +110,7 @@ fn apply(args: &Args) -> Outcome {
         let mut times = Vec::new();
         for n in 0..reps {
             if !pause.is_zero() {
-                std::thread::sleep(pause);
+                thread::sleep(pause);
             }
             let started = Instant::now();
             assert_eq!(task(n), n + 1);
@@ -127,10 +129,47 @@ fn apply(args: &Args) -> Outcome {
             let pool = threads(args);
             measure(&mut |n| pool.install(|| black_box(next(n))))
         }
-        _ => args.unsupported("ours, rayon"),
+        "futex" => two_wakes(|ask| measure(&mut |n| ask(n))),
+        _ => args.unsupported("ours, rayon, futex"),
     };
     args.emit("apply_p50", median.as_nanos() as f64, "ns");
     Ok(())
+}
+
+/// The limit of a lone task: a thread that sleeps on a word, and answers on another.
+fn two_wakes(measure: impl FnOnce(&mut dyn FnMut(u64) -> u64) -> Duration) -> Duration {
+    let [asked, answered] = [const { AtomicU32::new(0) }; 2];
+    let wait = |word: &AtomicU32, seen: u32| {
+        while word.load(Ordering::SeqCst) == seen {
+            raw::futex_wait(word, seen);
+        }
+        word.load(Ordering::SeqCst)
+    };
+    let post = |word: &AtomicU32, value: u32| {
+        word.store(value, Ordering::SeqCst);
+        raw::futex_wake(word);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut seen = 0;
+            loop {
+                seen = wait(&asked, seen);
+                post(&answered, seen);
+                if seen == u32::MAX {
+                    return;
+                }
+            }
+        });
+        let mut turn = 0;
+        let median = measure(&mut |n| {
+            turn += 1;
+            post(&asked, turn);
+            wait(&answered, turn - 1);
+            next(n)
+        });
+        post(&asked, u32::MAX);
+        median
+    })
 }
 
 /// Keeps a processor busy for as long as it was given one.

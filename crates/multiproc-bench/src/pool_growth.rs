@@ -1,6 +1,8 @@
-//! `pool-growth` and `pool-queued`: a pool of many workers, and a pool with many tasks waiting.
+//! `pool-growth`, `pool-queued`, `pool-idle`: a pool of many workers, one with many tasks waiting, and one
+//! with none.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use multiproc::{Event, Pool};
 
@@ -55,6 +57,26 @@ pub(crate) fn queued(args: &Args) -> Outcome {
     let bytes = there.bytes.saturating_sub(before.bytes);
     args.emit("bytes_each", bytes as f64 / tasks as f64, "B");
     args.emit("fds", there.fds as f64, "");
+    Ok(())
+}
+
+/// How often those are woken who belong to a pool that has nothing to do: the one that is woken most.
+pub(crate) fn idle(args: &Args) -> Outcome {
+    if args.imp != "ours" {
+        args.unsupported("ours");
+    }
+    let pool = Pool::new(2)?;
+    pool.map(next, 0..100)?;
+    // Whoever has just had something to do looks a few times before the long sleep.
+    thread::sleep(Duration::from_secs(3));
+    let before = usage::wakes()?;
+    let time = Duration::from_secs(args.number("seconds", 4));
+    thread::sleep(time);
+    let most = usage::wakes()?
+        .into_iter()
+        .map(|(pid, wakes)| wakes - before.get(&pid).copied().unwrap_or(wakes));
+    let most = most.max().unwrap_or(0) as f64;
+    args.emit("wakes_per_s", most / time.as_secs_f64(), "1/s");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! one of them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use multiproc::{Lock, Process, RwLock};
@@ -21,6 +22,14 @@ const LOCK: usize = 64;
 /// How many turns go by between two looks at the clock.
 const TURNS: u64 = 256;
 
+/// What all share.
+type Words = &'static [AtomicU32];
+
+/// One turn at the lock.
+trait Turn: Fn() + Clone + Send + 'static {}
+
+impl<F: Fn() + Clone + Send + 'static> Turn for F {}
+
 pub(crate) fn run(args: &Args) -> Outcome {
     let words = raw::shared_words(96)?;
     let raise = move || {
@@ -29,13 +38,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     let procs = args.number("procs", 2);
     match (args.bench.as_str(), args.imp.as_str()) {
-        ("contended", "ours") => {
+        ("contended", "ours" | "ours-thread") => {
             let lock = Lock::new()?;
             let turn = move || {
                 let _guard = lock.acquire().expect("nobody dies");
                 raise();
             };
-            race(args, words, procs, turn)
+            match args.imp.as_str() {
+                "ours" => race(args, words, procs, turn),
+                _ => threads(args, words, procs, turn),
+            }
         }
         ("contended", "futex") => race(args, words, procs, move || {
             lock_word(&words[LOCK]);
@@ -45,48 +57,65 @@ pub(crate) fn run(args: &Args) -> Outcome {
         ("readers", "ours") => readers(args, words, procs),
         ("readers", "alone") => readers(args, words, 1),
         ("readers", _) => args.unsupported("ours, alone"),
-        _ => args.unsupported("ours, futex"),
+        _ => args.unsupported("ours, ours-thread, futex"),
     }
 }
 
-fn readers(args: &Args, words: &'static [AtomicU32], procs: u64) -> Outcome {
+fn readers(args: &Args, words: Words, procs: u64) -> Outcome {
     let lock = RwLock::new(1u64)?;
     let turn = move || assert_eq!(*lock.read().expect("nobody dies"), 1);
     race(args, words, procs, turn)
 }
 
 /// `procs` processes take turns for `ms`, which each of them measures for itself.
-fn race(
+fn race(args: &Args, words: Words, procs: u64, turn: impl Turn) -> Outcome {
+    let racer = racer(args, words, procs, turn);
+    let start = || Process::fork(racer.clone()).start();
+    let racers: Vec<_> = (0..procs).map(|_| start()).collect::<Result<_, _>>()?;
+    let ends: Vec<_> = racers.iter().map(Process::join).collect::<Result<_, _>>()?;
+    report(args, words, ends);
+    Ok(())
+}
+
+/// The same with threads of this process.
+fn threads(args: &Args, words: Words, procs: u64, turn: impl Turn) -> Outcome {
+    let racer = racer(args, words, procs, turn);
+    let racers: Vec<_> = (0..procs).map(|_| thread::spawn(racer.clone())).collect();
+    let ends = racers
+        .into_iter()
+        .map(|racer| racer.join().expect("nobody panics"));
+    report(args, words, ends.collect());
+    Ok(())
+}
+
+/// Waits until all are there, and takes turns; how many, in which time.
+fn racer(
     args: &Args,
-    words: &'static [AtomicU32],
+    words: Words,
     procs: u64,
-    turn: impl Fn() + Clone + Send + 'static,
-) -> Outcome {
+    turn: impl Turn,
+) -> impl Fn() -> (u64, Duration) + Clone + Send + 'static {
     let time = Duration::from_millis(args.number("ms", 400));
-    let mut racers = Vec::new();
-    for _ in 0..procs {
-        let turn = turn.clone();
-        let racer = move || {
-            words[READY].fetch_add(1, Ordering::SeqCst);
-            while u64::from(words[READY].load(Ordering::SeqCst)) < procs {
-                std::thread::yield_now();
-            }
-            let (started, mut turns) = (Instant::now(), 0);
-            while started.elapsed() < time {
-                (0..TURNS).for_each(|_| turn());
-                turns += TURNS;
-            }
-            (turns, started.elapsed())
-        };
-        racers.push(Process::fork(racer).start()?);
+    move || {
+        words[READY].fetch_add(1, Ordering::SeqCst);
+        while u64::from(words[READY].load(Ordering::SeqCst)) < procs {
+            thread::yield_now();
+        }
+        let (started, mut turns) = (Instant::now(), 0);
+        while started.elapsed() < time {
+            (0..TURNS).for_each(|_| turn());
+            turns += TURNS;
+        }
+        (turns, started.elapsed())
     }
-    let mut rates = Vec::new();
-    let mut all = 0;
-    for racer in racers {
-        let (turns, time) = racer.join()?;
-        rates.push(turns as f64 / time.as_secs_f64());
-        all += turns;
-    }
+}
+
+fn report(args: &Args, words: Words, ends: Vec<(u64, Duration)>) {
+    let all: u64 = ends.iter().map(|end| end.0).sum();
+    let mut rates: Vec<_> = ends
+        .iter()
+        .map(|(turns, time)| *turns as f64 / time.as_secs_f64())
+        .collect();
     rates.sort_unstable_by(f64::total_cmp);
     args.emit("ops_per_s", rates.iter().sum(), "1/s");
     args.emit("min_over_max", rates[0] / rates[rates.len() - 1], "");
@@ -95,7 +124,6 @@ fn race(
         args.emit("lost_updates", lost as f64, "");
         assert_eq!(lost, 0, "the lock let two in");
     }
-    Ok(())
 }
 
 const FREE: u32 = 0;

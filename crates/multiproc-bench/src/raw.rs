@@ -2,12 +2,9 @@
 
 use std::io;
 use std::os::fd::FromRawFd;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Forks a child that ends at once, and waits for it.
-pub(crate) fn fork_and_wait() -> io::Result<()> {
-    wait(fork_one()?)
-}
+pub(crate) const PAGE: usize = 4096;
 
 /// Forks a child that ends at once.
 pub(crate) fn fork_one() -> io::Result<libc::pid_t> {
@@ -22,11 +19,56 @@ pub(crate) fn fork_one() -> io::Result<libc::pid_t> {
     }
 }
 
+/// Forks a child that writes to so many pages of its own, and waits for it; how many pages it met for
+/// the first time, all in all.
+pub(crate) fn fork_and_touch(pages: &mut [u8]) -> io::Result<u64> {
+    // SAFETY: as in `fork_one`; a write to memory that is there is async-signal-safe.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {
+            for byte in pages.iter_mut().step_by(PAGE) {
+                // SAFETY: the reference is valid for a write.
+                unsafe { (&raw mut *byte).write_volatile(1) };
+            }
+            // SAFETY: `_exit` may be called anywhere; nothing of this process is used after it.
+            unsafe { libc::_exit(0) }
+        }
+        _ => {}
+    }
+    // SAFETY: all zeroes is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let mut status = 0;
+    // SAFETY: both are valid places for what the call writes, during the call.
+    match unsafe { libc::wait4(pid, &mut status, 0, &mut usage) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(usage.ru_minflt as u64),
+    }
+}
+
+/// How many pages this process has met for the first time.
+pub(crate) fn page_faults() -> u64 {
+    // SAFETY: all zeroes is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid place for what the call writes.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    usage.ru_minflt as u64
+}
+
 /// Waits for a child.
 pub(crate) fn wait(pid: libc::pid_t) -> io::Result<()> {
     let mut status = 0;
     // SAFETY: `status` is a valid place for an int during the call.
     match unsafe { libc::waitpid(pid, &mut status, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Kills a process.
+pub(crate) fn kill(pid: u32) -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    match unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
@@ -50,34 +92,48 @@ pub(crate) fn fork(child: impl FnOnce()) -> io::Result<()> {
     Ok(())
 }
 
-/// Private memory, touched page by page, in ordinary pages: what a parent with data looks like.
-/// It stays until the process ends.
-pub(crate) fn ballast(mib: usize) -> io::Result<()> {
+/// Private memory, touched page by page, that stays until the process ends: what a parent with data
+/// looks like. In ordinary pages, or in huge ones.
+pub(crate) fn ballast(mib: usize, huge: bool) -> io::Result<()> {
     if mib == 0 {
         return Ok(());
     }
     let length = mib << 20;
-    // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
-    let memory = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
+    let memory = map(length, libc::MAP_PRIVATE)?;
+    let advice = match huge {
+        true => libc::MADV_HUGEPAGE,
+        false => libc::MADV_NOHUGEPAGE,
     };
+    // SAFETY: the range is the mapping just made; the advice changes page sizes, not content.
+    unsafe { libc::madvise(memory.cast(), length, advice) };
+    for offset in (0..length).step_by(PAGE) {
+        // SAFETY: `offset` is below the length of a mapping that is writable and never unmapped.
+        unsafe { memory.add(offset).write_volatile(1) };
+    }
+    Ok(())
+}
+
+/// New memory, all zero, readable and writable.
+fn map(length: usize, flags: libc::c_int) -> io::Result<*mut u8> {
+    let (anywhere, protection) = (std::ptr::null_mut(), libc::PROT_READ | libc::PROT_WRITE);
+    let flags = flags | libc::MAP_ANONYMOUS;
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
+    let memory = unsafe { libc::mmap(anywhere, length, protection, flags, -1, 0) };
     if memory == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the range is the mapping just made; the advice changes page sizes, not content.
-    unsafe { libc::madvise(memory, length, libc::MADV_NOHUGEPAGE) };
-    for offset in (0..length).step_by(4096) {
-        // SAFETY: `offset` is below the length of a mapping that is writable and never unmapped.
-        unsafe { memory.cast::<u8>().add(offset).write_volatile(1) };
-    }
-    Ok(())
+    Ok(memory.cast())
+}
+
+/// The CPUs that this process may use.
+pub(crate) fn cpus() -> Vec<usize> {
+    // SAFETY: all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is written during the call, in the size that is given.
+    unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) };
+    // SAFETY: `CPU_ISSET` reads inside the set for every number below its size.
+    let is_in = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
+    (0..libc::CPU_SETSIZE as usize).filter(is_in).collect()
 }
 
 /// Keeps the calling thread on one CPU; `None` leaves it to the kernel.
@@ -116,28 +172,21 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 
 /// Words, all zero, that forked processes share.
 pub(crate) fn shared_words(count: usize) -> io::Result<&'static [AtomicU32]> {
-    // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
-    let memory = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            count * size_of::<AtomicU32>(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if memory == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
+    let memory = map(count * size_of::<AtomicU32>(), libc::MAP_SHARED)?;
     // SAFETY: just mapped, page-aligned, that long, and never unmapped; all processes that have it
     // use it as atomics, which are valid for any bits.
     Ok(unsafe { std::slice::from_raw_parts(memory.cast(), count) })
 }
 
+/// The same, of 8 bytes each.
+pub(crate) fn shared_long_words(count: usize) -> io::Result<&'static [AtomicU64]> {
+    let memory = map(count * size_of::<AtomicU64>(), libc::MAP_SHARED)?;
+    // SAFETY: as in `shared_words`.
+    Ok(unsafe { std::slice::from_raw_parts(memory.cast(), count) })
+}
+
 /// Makes a memory file of a page, maps it, writes to it, and gives all of it back.
 pub(crate) fn memory_file() -> io::Result<()> {
-    const PAGE: usize = 4096;
     // SAFETY: the name is a C string, which the kernel copies.
     let fd = unsafe { libc::memfd_create(c"bench".as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {

@@ -32,15 +32,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 fn round_trips(args: &Args, there: &impl Signal, back: &impl Signal) -> Outcome {
     let over = AtomicBool::new(false);
+    let [ours, theirs] = args.placed("split");
     thread::scope(|scope| {
         scope.spawn(|| {
-            raw::pin(Some(1));
+            raw::pin(theirs);
             while !over.load(Ordering::Acquire) {
                 there.receive();
                 back.send();
             }
         });
-        raw::pin(Some(0));
+        raw::pin(ours);
         let reps = args.number("reps", 20_000);
         let measured = measure::each(args, "round_trip", reps, || {
             there.send();

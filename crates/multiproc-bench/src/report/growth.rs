@@ -1,6 +1,6 @@
 //! How cost grows with number and size: series of single measurements.
 
-use super::row;
+use super::row::{self, Missing};
 
 pub(super) struct Series {
     pub(super) title: &'static str,
@@ -10,6 +10,8 @@ pub(super) struct Series {
     pub(super) axis: &'static str,
     pub(super) points: &'static [u64],
     pub(super) metrics: &'static [Metric],
+    /// What the reader should know of it.
+    pub(super) note: &'static str,
 }
 
 pub(super) struct Metric {
@@ -44,6 +46,8 @@ pub(super) const SERIES: &[Series] = &[
         axis: "producers",
         points: &[1, 2, 4, 8, 16, 32, 64],
         metrics: &[metric("msgs_per_s", "million messages a second", 1e6)],
+        note: "One consumer reads each message. With more producers than processors, who has a turn \
+               at the queue is often not running, and the others wait for the scheduler.",
     },
     Series {
         title: "Workers of a pool",
@@ -56,6 +60,7 @@ pub(super) const SERIES: &[Series] = &[
             metric("kib_per_worker", "memory of a worker, KiB", 1.0),
             metric("fds", "descriptors of the parent", 1.0),
         ],
+        note: "A worker is a descriptor in its parent, which says when it ends.",
     },
     Series {
         title: "Queued tasks",
@@ -67,20 +72,43 @@ pub(super) const SERIES: &[Series] = &[
             metric("bytes_each", "memory while queued, bytes each", 1.0),
             metric("fds", "descriptors of the parent", 1.0),
         ],
+        note: "",
     },
     Series {
         title: "Locks",
         call: "many --kind lock --count {}",
         axis: "locks",
-        points: &[1, 10, 100, 1_000, 10_000],
+        points: MANY,
         metrics: EACH,
+        note: FEW,
     },
     Series {
         title: "Queues",
         call: "many --kind queue --count {}",
         axis: "queues",
-        points: &[1, 10, 100, 1_000, 10_000],
+        points: MANY,
         metrics: EACH,
+        note: FEW,
+    },
+    Series {
+        title: "Pipes",
+        call: "many --kind pipe --count {}",
+        axis: "pipes",
+        points: MANY,
+        metrics: EACH,
+        note: FEW,
+    },
+    Series {
+        title: "Processes alive at once",
+        call: "many --kind process --count {}",
+        axis: "processes",
+        points: &[1, 10, 100, 1_000],
+        metrics: &[
+            metric("ns_per_op", "start, release and join, us each", 1e3),
+            metric("bytes_each", "private memory of a child, KiB", 1024.0),
+            metric("fds", "descriptors of the parent in all", 1.0),
+        ],
+        note: "All are there before the first is let go.",
     },
     Series {
         title: "Memory of the parent",
@@ -88,26 +116,30 @@ pub(super) const SERIES: &[Series] = &[
         axis: "MiB touched in the parent",
         points: &[0, 256, 1_024, 4_096, 8_192],
         metrics: &[metric("start_join_p50", "start and join, us", 1e3)],
+        note: "A child is made by the fork server, which has none of it.",
     },
 ];
 
-/// All points of a series, smallest first.
-///
-/// # Errors
-///
-/// A run that failed, or did not say what the series is about.
-pub(super) fn measure(series: &Series) -> Result<Vec<Point>, Box<dyn std::error::Error>> {
+const MANY: &[u64] = &[1, 10, 100, 1_000, 10_000];
+
+const FEW: &str = "Of one, or a few, the figure is that of the pages they are the first to touch.";
+
+/// The points of a series, smallest first, up to the one that this machine has no room for.
+pub(super) fn measure(series: &Series) -> (Vec<Point>, Option<Missing>) {
     let mut points = Vec::new();
     for &at in series.points {
         let call = series.call.replace("{}", &at.to_string());
-        let said = row::run(&call, "ours")?.map_err(|reason| format!("{call}: {reason}"))?;
-        let value = |metric: &Metric| {
-            let found = said.iter().find(|(name, _)| name == metric.name);
-            let found = found.ok_or_else(|| format!("{call} does not say {}", metric.name));
-            found.map(|(_, value)| value / metric.scale)
-        };
-        let values = series.metrics.iter().map(value).collect::<Result<_, _>>()?;
-        points.push(Point { at, values });
+        let values = row::run(&call, "ours").and_then(|said| {
+            let value = |metric: &Metric| {
+                let found = row::value(&said, metric.name).map(|value| value / metric.scale);
+                found.ok_or_else(|| Missing::Failed(format!("no {} is said", metric.name)))
+            };
+            series.metrics.iter().map(value).collect()
+        });
+        match values {
+            Ok(values) => points.push(Point { at, values }),
+            Err(missing) => return (points, Some(missing)),
+        }
     }
-    Ok(points)
+    (points, None)
 }

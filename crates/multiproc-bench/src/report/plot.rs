@@ -1,15 +1,20 @@
-//! A series as a picture: a panel for each metric, the growing number on a logarithmic axis.
+//! A series as a picture: a panel for each metric. What grows from one by factors is on a logarithmic
+//! axis; so is a metric that grows or falls by much.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
 use super::growth::{Point, Series};
 
 const FOLDER: &str = "benchmarks";
-const PANEL: (u32, u32) = (460, 300);
+const PANEL: (u32, u32) = (420, 300);
+
+/// More than this from the least to the most is shown on a logarithmic axis.
+const DECADES: f64 = 20.0;
 
 /// Draws `points` into `folder`; the picture's path as seen from there.
 pub(super) fn draw(
@@ -36,31 +41,83 @@ pub(super) fn draw(
     Ok(path)
 }
 
+type Panel<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
 fn draw_panel(
-    panel: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    panel: &Panel<'_>,
     axis: &str,
     title: &str,
     values: &[(u64, f64)],
 ) -> Result<(), Box<dyn Error>> {
-    // Nought has no place on a logarithmic axis; it stands where one would.
-    let place = |at: u64| at.max(1) as f64;
-    let last = values.last().map_or(1, |value| value.0);
-    let most = values.iter().map(|value| value.1).fold(0.0, f64::max);
-    let most = if most > 0.0 { most * 1.15 } else { 1.0 };
-    let mut chart = ChartBuilder::on(panel)
-        .margin(12)
-        .caption(title, ("sans-serif", 15))
-        .x_label_area_size(38)
-        .y_label_area_size(58)
-        .build_cartesian_2d((0.9..place(last) * 1.2).log_scale(), 0.0..most)?;
+    let values: Vec<_> = values
+        .iter()
+        .map(|&(at, value)| (at as f64, value))
+        .collect();
+    let ends = |numbers: &mut dyn Iterator<Item = f64>| {
+        numbers.fold((f64::INFINITY, 0.0_f64), |(least, most), number| {
+            (least.min(number), most.max(number))
+        })
+    };
+    let (first, last) = ends(&mut values.iter().map(|value| value.0));
+    let (least, most) = ends(&mut values.iter().map(|value| value.1));
+    let chart = || {
+        let mut chart = ChartBuilder::on(panel);
+        chart
+            .margin(14)
+            .caption(title, ("sans-serif", 15))
+            .x_label_area_size(38)
+            .y_label_area_size(52);
+        chart
+    };
+    let across = (first * 0.9..last * 1.2).log_scale();
+    let up = 0.0..if most > 0.0 { most * 1.15 } else { 1.0 };
+    if first == 0.0 {
+        line(
+            chart().build_cartesian_2d(0.0..last * 1.05, up)?,
+            axis,
+            &values,
+        )
+    } else if least > 0.0 && most / least > DECADES {
+        let up = (least * 0.6..most * 1.6).log_scale();
+        line(chart().build_cartesian_2d(across, up)?, axis, &values)
+    } else {
+        line(chart().build_cartesian_2d(across, up)?, axis, &values)
+    }
+}
+
+fn line<X, Y>(
+    mut chart: ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
+    axis: &str,
+    values: &[(f64, f64)],
+) -> Result<(), Box<dyn Error>>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
     chart
         .configure_mesh()
+        .light_line_style(WHITE)
         .x_desc(axis)
-        .x_labels(6)
+        .x_labels(7)
         .y_labels(6)
+        .x_label_formatter(&|at| short(*at))
+        .y_label_formatter(&|value| short(*value))
         .draw()?;
-    let line = values.iter().map(|&(at, value)| (place(at), value));
-    chart.draw_series(LineSeries::new(line.clone(), &BLUE))?;
-    chart.draw_series(line.map(|point| Circle::new(point, 3, BLUE.filled())))?;
+    let values = values.iter().copied();
+    chart.draw_series(LineSeries::new(values.clone(), &BLUE))?;
+    chart.draw_series(values.map(|point| Circle::new(point, 3, BLUE.filled())))?;
     Ok(())
+}
+
+/// A number that fits beside an axis.
+fn short(number: f64) -> String {
+    let (number, unit) = match number.abs() {
+        n if n >= 1e6 => (number / 1e6, "M"),
+        n if n >= 1e3 => (number / 1e3, "k"),
+        _ => (number, ""),
+    };
+    // At most six places, and none that say nothing.
+    let places = format!("{number:.6}");
+    let places = places.trim_end_matches('0').trim_end_matches('.');
+    format!("{places}{unit}")
 }

@@ -2,91 +2,89 @@
 
 use std::process::{Command, Stdio};
 
-/// What a run of a bench said of one metric: nothing where it cannot be measured here.
-pub(super) type Figure = Result<f64, String>;
+use crate::args::UNSUPPORTED;
+
+/// What a run of a bench said: each metric with its value.
+pub(super) type Said = Vec<(String, f64)>;
+
+/// Why a run said nothing.
+pub(super) enum Missing {
+    /// It cannot be measured here, or by this implementation.
+    Unsupported(String),
+    /// It should have said something.
+    Failed(String),
+}
+
+impl Missing {
+    pub(super) fn reason(&self) -> &str {
+        let (Missing::Unsupported(reason) | Missing::Failed(reason)) = self;
+        reason
+    }
+}
 
 /// The figures of one implementation.
 pub(super) struct Figures {
     pub(super) imp: &'static str,
-    values: Vec<f64>,
-    missing: Option<String>,
+    runs: Vec<Said>,
+    pub(super) missing: Option<Missing>,
 }
 
 impl Figures {
     pub(super) fn of(imp: &'static str) -> Figures {
         Figures {
             imp,
-            values: Vec::new(),
+            runs: Vec::new(),
             missing: None,
         }
     }
 
-    pub(super) fn add(&mut self, figure: Figure) {
-        match figure {
-            Ok(value) => self.values.push(value),
-            Err(reason) => self.missing = Some(reason),
+    pub(super) fn add(&mut self, run: Result<Said, Missing>) {
+        match run {
+            Ok(said) => self.runs.push(said),
+            Err(missing) => self.missing = Some(missing),
         }
     }
 
-    /// The median.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none.
-    pub(super) fn median(&self) -> Result<f64, &str> {
-        let mut values = self.values.clone();
+    /// The median of a metric, if every run was measured.
+    pub(super) fn median(&self, metric: &str) -> Option<f64> {
+        let of = |said: &Said| value(said, metric);
+        let mut values: Vec<f64> = self.runs.iter().filter_map(of).collect();
         values.sort_unstable_by(f64::total_cmp);
-        match values.get(values.len() / 2) {
-            Some(&value) => Ok(value),
-            None => Err(self.missing.as_deref().unwrap_or("not measured")),
-        }
+        values
+            .get(values.len() / 2)
+            .copied()
+            .filter(|_| self.missing.is_none())
     }
 }
 
-/// What a run of a bench said: each metric with its value.
-pub(super) type Said = Vec<(String, f64)>;
-
-/// One metric of one run.
-pub(super) fn measure(
-    call: &str,
-    imp: &str,
-    metric: &str,
-) -> Result<Figure, Box<dyn std::error::Error>> {
-    let said = match run(call, imp)? {
-        Ok(said) => said,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let value = said.iter().find(|(name, _)| name == metric);
-    let value = value.ok_or_else(|| format!("{call} {imp} does not say {metric}"))?;
-    Ok(Ok(value.1))
+/// What was said of one metric.
+pub(super) fn value(said: &Said, metric: &str) -> Option<f64> {
+    said.iter()
+        .find_map(|(name, value)| (name == metric).then_some(*value))
 }
 
 /// Runs `bench imp parameters`, as `call` has them, in a process of its own.
-///
-/// # Errors
-///
-/// A run that failed. That it cannot be measured here is no error.
-pub(super) fn run(
-    call: &str,
-    imp: &str,
-) -> Result<Result<Said, String>, Box<dyn std::error::Error>> {
+pub(super) fn run(call: &str, imp: &str) -> Result<Said, Missing> {
+    let failed = |what: String| Missing::Failed(format!("failed: {what}"));
     let mut words = call.split_whitespace();
-    let output = Command::new(std::env::current_exe()?)
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let output = Command::new(program)
         .args(words.next())
         .arg(imp)
         .args(words)
         .stderr(Stdio::piped())
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(3) {
-        let reason = said.lines().last().unwrap_or("without a reason");
-        return Ok(Err(reason.to_owned()));
+        .output();
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().last().unwrap_or("without a word").to_owned();
+    if output.status.code() == Some(UNSUPPORTED) {
+        return Err(Missing::Unsupported(last));
     }
     if !output.status.success() {
-        return Err(format!("{call} {imp} ended with {}: {said}", output.status).into());
+        return Err(failed(format!("{}, {last}", output.status)));
     }
-    let text = String::from_utf8(output.stdout)?;
-    Ok(Ok(text.lines().filter_map(metric_and_value).collect()))
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().filter_map(metric_and_value).collect())
 }
 
 /// What [`Args::emit`](crate::args::Args::emit) and its like in other languages write.
