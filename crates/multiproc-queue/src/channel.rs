@@ -132,6 +132,7 @@ impl Channel {
         self.state() & JOINABLE != 0
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.state() & CLOSED != 0
     }
@@ -321,7 +322,7 @@ impl Channel {
             let loaded = loaded.take().expect("it is taken once");
             match taken.and(loaded) {
                 Ok(parcel) => {
-                    sink(Taken::Loaded(parcel));
+                    sink(Taken::Loaded(Box::new(parcel)));
                     Ok(Look::Took(1))
                 }
                 Err(error) => {
@@ -338,6 +339,7 @@ impl Channel {
     }
 }
 
+#[inline]
 fn take_up(hands: Option<&Hands>) -> Result<(), GetError> {
     match hands {
         Some(hands) if !hands.take_up() => Err(GetError::TooMany),
@@ -351,6 +353,7 @@ fn put_down(hands: Option<&Hands>) {
     }
 }
 
+#[inline]
 fn push_into(ring: &Ring, bodies: &[Body<'_>], deadline: Deadline) -> Result<usize, Refused> {
     let mut tail = ring.tail(deadline)?;
     let state = ring.state().load(Ordering::Acquire);

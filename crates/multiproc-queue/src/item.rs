@@ -22,7 +22,7 @@ pub(crate) enum Taken {
     Bytes(Vec<u8>),
     Stored(Object),
     /// With open files, which had to be asked for before it was taken.
-    Loaded(Parcel),
+    Loaded(Box<Parcel>),
 }
 
 /// Why a push did not happen, before the item is put beside it.
@@ -69,12 +69,15 @@ impl<'a> Body<'a> {
     /// Moves the bytes to shared memory of their own.
     pub(crate) fn store(&mut self) -> Result<(), Refused> {
         if let Body::Bytes(bytes) = self {
-            let stored = parcel::store_bytes(bytes);
-            let stored = stored.map_err(|error| Refused::of_store(error, bytes.len()))?;
-            *self = Body::Stored(stored);
+            *self = Body::Stored(store_bytes(bytes)?);
         }
         Ok(())
     }
+}
+
+/// Bytes in shared memory of their own, with one copy.
+pub(crate) fn store_bytes(bytes: &[u8]) -> Result<Object, Refused> {
+    parcel::store_bytes(bytes).map_err(|error| Refused::of_store(error, bytes.len()))
 }
 
 impl Refused {
@@ -102,6 +105,7 @@ impl Refused {
 }
 
 impl Taken {
+    #[inline]
     pub(crate) fn into_item<T: DeserializeOwned + 'static>(self) -> Result<T, GetError> {
         let decoded = match self {
             Taken::Bytes(bytes) => match codec::from_raw_bytes(bytes) {
@@ -109,7 +113,10 @@ impl Taken {
                 Err(bytes) => codec::decode(&bytes, &[]),
             },
             Taken::Stored(stored) => parcel::with_bytes(&stored, codec::decode)?,
-            Taken::Loaded(parcel) => codec::decode_once(&parcel.bytes, parcel.attachments),
+            Taken::Loaded(parcel) => {
+                let Parcel { bytes, attachments } = *parcel;
+                codec::decode_once(&bytes, attachments)
+            }
         };
         decoded.map_err(GetError::Decode)
     }

@@ -4,15 +4,19 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use multiproc_shm::{CreateError, Object, Sources, Waitable};
+use multiproc_shm::{CreateError, Object, Sources, Waitable, parcel};
 use multiproc_sys::clock::Deadline;
+use multiproc_wire::codec;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::Channel;
 use crate::error::{GetError, GetManyError, PutError};
 use crate::hands::Hands;
-use crate::item::{Body, Refused};
+use crate::item::{self, Body, Refused};
+
+/// Items of so many bytes are dropped before they can be taken.
+const LARGE: usize = 1 << 20;
 
 /// A queue of `T` between any threads of any processes of the family.
 ///
@@ -133,6 +137,10 @@ impl<T> Queue<T> {
 impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     /// Puts `item` at the end, waiting while the queue is full.
     ///
+    /// A `Vec<u8>` or `Bytes` of a MiB or more is dropped as soon as it lies in shared memory, so that a
+    /// message on its way takes at most twice its length in all processes together; an item of another
+    /// type lives until it has been put, beside its encoding.
+    ///
     /// # Errors
     ///
     /// [`PutError`], with the item.
@@ -169,10 +177,33 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     }
 
     fn put_until(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        if codec::raw_bytes(&item).is_some_and(|bytes| bytes.len() >= LARGE) {
+            return self.put_large(item, deadline);
+        }
         match self.push_one(&item, deadline) {
             Ok(()) => Ok(()),
             Err(refused) => Err(refused.with(item)),
         }
+    }
+
+    /// Drops a large item as soon as it is stored, before anybody can take it: there are never more than two
+    /// copies, one of which is being made of the other. Where it is refused, the item is made again.
+    #[cold]
+    fn put_large(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        let bytes = codec::raw_bytes(&item).unwrap_or_default();
+        let (len, stored) = (bytes.len(), item::store_bytes(bytes));
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(refused) => return Err(refused.with(item)),
+        };
+        drop(item);
+        let pushed = self
+            .channel
+            .push(&mut [Body::Stored(stored.clone())], deadline);
+        pushed.map(drop).map_err(|refused| {
+            let item = codec::from_raw_bytes(parcel::bytes_again(&stored, len));
+            refused.with(item.expect("it was bytes"))
+        })
     }
 
     #[inline]
@@ -373,7 +404,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
         if most == 0 {
             return Ok(Vec::new());
         }
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(most.min(self.len()));
         let mut keep = |item| taken.push(item);
         let answer = self
             .channel

@@ -41,8 +41,10 @@ const LEDGER_CLASS: usize = CLASSES - 1;
 /// What is carved at once for the classes that are smaller.
 const CHUNK: u64 = 64 * 1024;
 
-/// So much memory may lie behind free objects larger than a chunk before it is given back.
-const IDLE_MOST: u64 = 64 * MIB;
+/// So much memory may lie behind free objects larger than a chunk before it is given back. A message of
+/// 64 MiB is to find that of the one before: pages that are given back and reserved anew each time take
+/// longer than the copies do.
+const IDLE_MOST: u64 = 128 * MIB;
 
 /// In the word that says how much memory a large object has: it is being changed.
 const CHANGING: u64 = 1;

@@ -35,6 +35,7 @@ pub enum Taken {
 
 impl Taken {
     /// Whether repair is needed.
+    #[inline]
     pub fn is_after_death(self) -> bool {
         self == Taken::AfterDeath
     }

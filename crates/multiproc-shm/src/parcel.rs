@@ -93,6 +93,15 @@ pub fn store_bytes(bytes: &[u8]) -> Result<Object, CreateError> {
     fill(TAG, 0, &[bytes])
 }
 
+/// The first `len` bytes, or as many as it has, of a parcel that [`store_bytes`] has made: for its maker, who
+/// knows how long it is, and believes nothing that others may have written there.
+pub fn bytes_again(stored: &Object, len: usize) -> Vec<u8> {
+    let len = len.min(stored.len().saturating_sub(STORED));
+    // SAFETY: the range lies in the payload, as what this process knows of its length says, which is mapped
+    // and backed while `stored` lives; nobody changes the bytes of a stored parcel, and any bytes are valid.
+    unsafe { std::slice::from_raw_parts(stored.payload().add(STORED).as_ptr(), len) }.to_vec()
+}
+
 fn fill(tag: u32, room: usize, parts: &[&[u8]]) -> Result<Object, CreateError> {
     let stored = lay_out(tag, room, parts.iter().map(|part| part.len()).sum())?;
     // SAFETY: `lay_out` made the payload long enough for the handles and these bytes; the object is

@@ -51,8 +51,10 @@ const FRAME_HEADER: usize = 8;
 /// Units of a frame that carries a reference.
 const REFERENCE_UNITS: u32 = 2;
 
-/// How many units ahead of the next frame the processor is told to expect writes.
+/// How many units ahead of the next frame the processor is told to expect writes; reads twice as far.
 const AHEAD: u32 = 16;
+/// Units in a cache line.
+const LINE: u32 = 64 / UNIT as u32;
 
 const BYTES: u32 = 1;
 const REFERENCE: u32 = 2;
@@ -94,6 +96,7 @@ struct Cursor {
 }
 
 impl Cursor {
+    #[inline]
     fn unpack(word: u64) -> Cursor {
         Cursor {
             units: (word >> 32) as u32,
@@ -101,10 +104,12 @@ impl Cursor {
         }
     }
 
+    #[inline]
     fn pack(self) -> u64 {
         u64::from(self.units) << 32 | u64::from(self.frames)
     }
 
+    #[inline]
     fn after(self, units: u32, frames: u32) -> Cursor {
         Cursor {
             units: self.units.wrapping_add(units),
@@ -274,9 +279,29 @@ impl Ring {
     /// throughput at 64 bytes a frame, between two cores that are far apart).
     #[inline]
     fn expect_writes(&self, position: u32) {
+        for line in [AHEAD, AHEAD + LINE] {
+            self.expect(position.wrapping_add(line));
+        }
+    }
+
+    /// Asks for the cache lines of the frames that come next, as far as they are there: a lock that is taken
+    /// and released for each frame keeps the processor from looking ahead by itself.
+    #[inline]
+    fn expect_reads(&self, position: u32, until: u32) {
+        for line in [2 * AHEAD, 2 * AHEAD + LINE] {
+            if until.wrapping_sub(position) > line {
+                self.expect(position.wrapping_add(line));
+            }
+        }
+    }
+
+    /// The line at `position`, to be ours alone: the other side comes back to it with another frame, and
+    /// asks for it then.
+    #[inline]
+    fn expect(&self, position: u32) {
         #[cfg(target_arch = "x86_64")]
-        for line in [AHEAD, AHEAD + 64 / UNIT as u32] {
-            let unit = self.unit(position.wrapping_add(line)).as_ptr();
+        {
+            let unit = self.unit(position).as_ptr();
             // SAFETY: a prefetch changes no memory and no register, at whatever address.
             unsafe {
                 std::arch::asm!("prefetchw [{}]", in(reg) unit, options(nostack, preserves_flags));

@@ -52,6 +52,7 @@ pub struct Sleeper {
 
 impl Sleeper {
     /// A wait until `deadline`.
+    #[inline]
     pub fn new(deadline: Deadline) -> Sleeper {
         Sleeper {
             deadline,

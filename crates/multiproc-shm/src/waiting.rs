@@ -113,6 +113,7 @@ pub struct Late;
 
 impl<'a> Waiting<'a> {
     /// A wait until `deadline`.
+    #[inline]
     pub fn new(patience: &'a Patience, deadline: Deadline) -> Waiting<'a> {
         Waiting {
             patience,

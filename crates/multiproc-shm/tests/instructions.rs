@@ -172,9 +172,14 @@ fn killed_at_any_instruction_of_a_create_that_needs_more_than_a_header() {
 #[test]
 fn killed_at_any_instruction_of_giving_memory_back() {
     alone(|survivor| {
-        // More than may lie idle, so the last drop punches it out.
+        // With another that lies idle more than may, so the last drop punches it out.
         const HUGE: usize = 64 << 20;
-        let ring = || Some(Ring::create(9, HUGE).expect("a ring"));
+        let create = || Ring::create(9, HUGE).expect("a ring");
+        let ring = || {
+            let (ring, idle) = (create(), create());
+            drop(idle);
+            Some(ring)
+        };
         let last = |ring: &mut Option<Ring>| *ring = None;
         kill_at_each(
             "last drop of 64 MiB",

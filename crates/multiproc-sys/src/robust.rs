@@ -155,21 +155,29 @@ thread_local! {
 /// The kernel's id of the calling thread.
 #[inline]
 pub fn tid() -> u32 {
-    THREAD.with(|me| {
-        me.know();
-        me.tid.get()
-    })
+    let me = Thread::here();
+    me.know();
+    me.tid.get()
 }
 
 /// How many words the calling thread holds.
 pub fn held() -> u32 {
-    THREAD.with(|me| {
-        me.know();
-        me.held.get()
-    })
+    let me = Thread::here();
+    me.know();
+    me.held.get()
 }
 
 impl Thread {
+    /// The calling thread's. For use within one function: a closure around all of a lock's code would not be
+    /// inlined, which costs as much as the rest of an uncontended lock.
+    #[inline]
+    fn here<'a>() -> &'a Thread {
+        let here = THREAD.with(ptr::from_ref);
+        // SAFETY: a thread-local without a destructor lives until its thread has ended; `Thread` is not `Sync`,
+        // so the reference stays on the thread, and all its callers drop it before they return.
+        unsafe { &*here }
+    }
+
     /// Makes `head` and `tid` true of this thread. One load and compare when they are.
     #[inline]
     fn know(&self) {
@@ -259,31 +267,30 @@ impl Word {
 
     #[inline]
     unsafe fn exchange(&self, from: u32, flags: u32, most: u32) -> Attempt {
-        THREAD.with(|me| {
-            let head = match me.head(most) {
-                Ok(head) => head,
-                Err(refusal) => return Attempt::Refused(refusal),
-            };
-            let node = self.node_ptr();
-            // Named before it can be ours: killed after the exchange, the kernel finds it here.
-            head.pending.store(node, Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            let to = me.tid.get() | flags;
-            let answer =
-                self.state
-                    .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed);
-            let attempt = match answer {
-                Ok(_) => {
-                    self.link(head, node);
-                    me.held.set(me.held.get() + 1);
-                    Attempt::Acquired
-                }
-                Err(seen) => classify(seen),
-            };
-            compiler_fence(Ordering::SeqCst);
-            head.pending.store(ptr::null_mut(), Ordering::Relaxed);
-            attempt
-        })
+        let me = Thread::here();
+        let head = match me.head(most) {
+            Ok(head) => head,
+            Err(refusal) => return Attempt::Refused(refusal),
+        };
+        let node = self.node_ptr();
+        // Named before it can be ours: killed after the exchange, the kernel finds it here.
+        head.pending.store(node, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        let to = me.tid.get() | flags;
+        let answer = self
+            .state
+            .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed);
+        let attempt = match answer {
+            Ok(_) => {
+                self.link(head, node);
+                me.held.set(me.held.get() + 1);
+                Attempt::Acquired
+            }
+            Err(seen) => classify(seen),
+        };
+        compiler_fence(Ordering::SeqCst);
+        head.pending.store(ptr::null_mut(), Ordering::Relaxed);
+        attempt
     }
 
     /// Says in the word that somebody is about to sleep, and returns the value to sleep on; `None`
@@ -307,25 +314,24 @@ impl Word {
     /// calling thread holds it: a guard may outlive a release by hand, or arrive in a fork.
     #[inline]
     pub fn release(&self) -> bool {
-        THREAD.with(|me| {
-            me.know();
-            if self.state.load(Ordering::Relaxed) & TID != me.tid.get() {
-                return false;
-            }
-            // SAFETY: the thread holds a word, so its head is not null and lives as long as it.
-            let head = unsafe { &*me.head.get() };
-            head.pending.store(self.node_ptr(), Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            self.unlink();
-            me.held.set(me.held.get().saturating_sub(1));
-            compiler_fence(Ordering::SeqCst);
-            if self.state.swap(0, Ordering::Release) & WAITERS != 0 {
-                futex::wake(&self.state, 1);
-            }
-            compiler_fence(Ordering::SeqCst);
-            head.pending.store(ptr::null_mut(), Ordering::Relaxed);
-            true
-        })
+        let me = Thread::here();
+        me.know();
+        if self.state.load(Ordering::Relaxed) & TID != me.tid.get() {
+            return false;
+        }
+        // SAFETY: the thread holds a word, so its head is not null and lives as long as it.
+        let head = unsafe { &*me.head.get() };
+        head.pending.store(self.node_ptr(), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        self.unlink();
+        me.held.set(me.held.get().saturating_sub(1));
+        compiler_fence(Ordering::SeqCst);
+        if self.state.swap(0, Ordering::Release) & WAITERS != 0 {
+            futex::wake(&self.state, 1);
+        }
+        compiler_fence(Ordering::SeqCst);
+        head.pending.store(ptr::null_mut(), Ordering::Relaxed);
+        true
     }
 
     /// Whether a thread of this process holds the word.
@@ -424,9 +430,9 @@ fn back_pointer(node: *mut Node) -> *const AtomicPtr<Node> {
         .cast_const()
 }
 
-#[inline]
 /// Whether nobody can hold a word of that value, though it is not free: its owner died, or it was damaged
 /// and names a thread that cannot be. Neither is waited for.
+#[inline]
 fn has_no_owner(value: u32) -> bool {
     value != 0 && !(1..=MOST_TID).contains(&(value & TID))
 }

@@ -168,6 +168,8 @@ impl HeadGuard<'_> {
 
     #[inline]
     fn copy_bytes(&mut self, seen: &Seen, buffer: &mut Vec<u8>) {
+        let tail = Cursor::unpack(self.ring.control().head.seen.load(Ordering::Relaxed));
+        self.ring.expect_reads(seen.next.units, tail.units);
         // SAFETY: `read_frame` has checked that the body lies in the ring and before the tail;
         // pushers do not write there until the head cursor moves.
         let bytes = unsafe { std::slice::from_raw_parts(seen.body.as_ptr(), seen.len) };
