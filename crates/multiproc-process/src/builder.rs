@@ -120,7 +120,8 @@ where
     }
 
     /// Sets a variable of its environment, which is otherwise this process's of the moment of the
-    /// start.
+    /// start. A start looks at that in place, as C code does; `std::env::set_var` tells what this asks
+    /// of whoever changes it while other threads run.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         let edit = Edit::Set(name.as_ref().to_owned(), value.as_ref().to_owned());
         self.wishes.environment.push(edit);

@@ -18,7 +18,7 @@ use crate::builder::Lifetime;
 use crate::{context, log};
 
 /// No request is larger: names are limited, everything else is small or bounded by the kernel.
-pub(crate) const MOST_BYTES: usize = 16 * 1024;
+pub(crate) const MOST_BYTES: usize = 4 * 1024;
 
 /// Longer names are refused: a packet must hold them.
 pub(crate) const MOST_NAME: usize = 1024;

@@ -105,8 +105,8 @@ impl Wishes {
     }
 }
 
-/// Far more than kernels are built for; keeps a slip of the pen from becoming a large allocation.
-const MOST_PROCESSORS: usize = 1 << 16;
+/// As many as the largest kernels are built for; a request holds that many bits.
+const MOST_PROCESSORS: usize = 1 << 13;
 
 #[cfg(test)]
 mod tests {

@@ -233,7 +233,7 @@ pub fn take_seat(id: MemberId) -> Result<(), SeatError> {
     // Renews the fork mark if need be, which the life word's list depends on.
     member::become_member(id);
     files::leave_behind(id);
-    if !slot.say_pid(id, std::process::id()) {
+    if !slot.say_pid(id) {
         return Err(SeatError::Gone);
     }
     let held = slot.hold_life(id).map_err(|_| SeatError::Unsupported)?;

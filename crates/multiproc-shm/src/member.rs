@@ -185,10 +185,10 @@ impl Slot {
         (pid != 0).then_some(pid)
     }
 
-    /// Says the process id of `id`; false if the slot is another's by now.
-    pub(crate) fn say_pid(&self, id: MemberId, pid: u32) -> bool {
+    /// Says this process's id, as that of `id`; false if the slot is another's by now.
+    pub(crate) fn say_pid(&self, id: MemberId) -> bool {
         // In this order: whoever sees the id sees the number that belongs to it.
-        say(&self.number, id, liveness::number_of(pid)) && say(&self.pid, id, pid)
+        say(&self.number, id, liveness::own_number()) && say(&self.pid, id, liveness::own_pid())
     }
 
     /// For tests: see [`crate::testing::forge_pid`].

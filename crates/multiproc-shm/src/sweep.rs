@@ -79,7 +79,7 @@ pub(crate) fn found_family(arena: &'static Arena) -> Result<(), CreateError> {
         .to_string_lossy();
     let id = member::occupy(&arena.lock_for_create()?, &name, None)?;
     let slot = member::slot(arena, id.index());
-    let _said = slot.say_pid(id, std::process::id());
+    let _said = slot.say_pid(id);
     let (held, ready) = mpsc::sync_channel(1);
     let thread = start_sweeper(arena, move || {
         let holds = member::slot(arena, id.index()).hold_life(id) == Ok(true);

@@ -212,8 +212,8 @@ pub fn object_name_of(address: usize) -> Option<String> {
     })
 }
 
-/// Where the loaded objects keep their variables: what a copy of this process gets pages of its own
-/// for as it writes. Objects with more than `most` bytes of them are left out.
+/// Where the main program keeps its variables: what a copy of this process gets pages of its own for as
+/// it writes. Nothing, if they are more than `most` bytes.
 pub fn variables(most: usize) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     each_object(|object| {
@@ -229,7 +229,8 @@ pub fn variables(most: usize) -> Vec<Range<usize>> {
                 found.push(start..load.addresses.end);
             }
         }
-        ControlFlow::Continue(())
+        // The main program is the first.
+        ControlFlow::Break(())
     });
     found
 }

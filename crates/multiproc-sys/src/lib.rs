@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod environment;
 pub mod forkmark;
 pub mod futex;
 pub mod image;

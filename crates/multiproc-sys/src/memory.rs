@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
@@ -165,8 +166,9 @@ pub fn own(addresses: &Range<usize>) {
 }
 
 fn page_size() -> usize {
+    static SIZE: OnceLock<usize> = OnceLock::new();
     // SAFETY: sysconf takes a number and reads no memory of ours.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+    *SIZE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize })
 }
 
 /// The most bytes one file may have (`RLIMIT_FSIZE`).

@@ -22,9 +22,10 @@ pub fn fill(bytes: &mut [u8]) {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
+        // By the general call, which a new process has met already.
         // SAFETY: getrandom writes at most `rest.len()` bytes at `rest`, which is writable for that
         // length; it keeps no pointer.
-        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        let got = unsafe { libc::syscall(libc::SYS_getrandom, rest.as_mut_ptr(), rest.len(), 0) };
         match Errno::result(got) {
             Ok(n) => filled += n as usize,
             Err(Errno::EINTR) => {}

@@ -3,14 +3,12 @@
 //! Packets keep their boundaries (`SOCK_SEQPACKET`), descriptors are closed on exec on both sides,
 //! no call raises `SIGPIPE`, and a call interrupted by a signal goes on.
 
-use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{mem, ptr};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, getsockopt, sendmsg, socketpair,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, socketpair, sockopt,
 };
 
 use crate::clock::Deadline;
@@ -122,18 +120,28 @@ impl Socket {
         fds: &[BorrowedFd<'_>],
         flags: MsgFlags,
     ) -> Result<(), Errno> {
-        let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        let rights = [ControlMessage::ScmRights(&raw)];
-        let control = if raw.is_empty() { &[][..] } else { &rights };
+        if fds.len() > MOST_DESCRIPTORS {
+            return Err(Errno::EINVAL);
+        }
+        let mut part = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        // Not on the heap, as by `nix`: a fork server that allocates nothing shares more with its copies.
+        let mut control = [0; CONTROL];
+        // SAFETY: a `msghdr` is integers and pointers, for which zero is a valid value.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        if !fds.is_empty() {
+            put_descriptors(fds, &mut message, &mut control);
+        }
+        let flags = (flags | MsgFlags::MSG_NOSIGNAL).bits();
         loop {
-            let sent = sendmsg::<()>(
-                self.0.as_raw_fd(),
-                &[IoSlice::new(bytes)],
-                control,
-                flags | MsgFlags::MSG_NOSIGNAL,
-                None,
-            );
-            match sent {
+            // SAFETY: `message` points to bytes that are only read and to control words, of the lengths
+            // it says and alive for the call.
+            let sent = unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const message, flags) };
+            match Errno::result(sent) {
                 Err(Errno::EINTR) => {}
                 answer => return answer.map(drop),
             }
@@ -201,6 +209,29 @@ impl Socket {
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 answer => return answer,
             }
+        }
+    }
+}
+
+/// Has `message` carry `fds`, at most [`MOST_DESCRIPTORS`], in `control`.
+fn put_descriptors(
+    fds: &[BorrowedFd<'_>],
+    message: &mut libc::msghdr,
+    control: &mut [u64; CONTROL],
+) {
+    let bytes = size_of_val(fds) as u32;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: all of these only count. The room for one header and the numbers of that many descriptors
+    // is in `control`, aligned for a header; `BorrowedFd` is such a number.
+    unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(bytes) as _;
+        let header = libc::CMSG_FIRSTHDR(message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(bytes) as _;
+        let data = libc::CMSG_DATA(header).cast::<RawFd>();
+        for (index, fd) in fds.iter().enumerate() {
+            data.add(index).write_unaligned(fd.as_raw_fd());
         }
     }
 }

@@ -5,7 +5,6 @@
 //! next waits as a *spare* for its request. So a start need not wait for the making of a process, and
 //! its process is known, by number and descriptor, before it is asked for anything.
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,8 +13,8 @@ use multiproc_shm::Object;
 use multiproc_sys::Errno;
 use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings};
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::memory;
 use multiproc_sys::socket::Socket;
+use multiproc_sys::{environment, memory};
 use multiproc_wire::task::TaskRef;
 
 use super::{Order, Place, hear};
@@ -26,6 +25,7 @@ use crate::keeper::{self, Keeper, LaunchError, Launched};
 use crate::log;
 use crate::preload;
 use crate::request::{Hello, Plan, Reply, Request, Role, Wanted, environment_to_bytes};
+use crate::wishes::Wishes;
 
 /// Copying takes far less than a millisecond. A fork server that has not answered by now has been
 /// stopped, and is replaced.
@@ -49,9 +49,9 @@ pub(crate) struct Zygote {
     preload: Option<TaskRef>,
     /// The surroundings and environment it began in, which its copies begin in, too.
     birth: Surroundings,
-    environment: Vec<(OsString, OsString)>,
-    /// The last environment that differed, as the copies get it.
-    changed: Option<(Vec<(OsString, OsString)>, OwnedFd)>,
+    environment: Vec<u8>,
+    /// The last environment that differed, and the same as the copies get it.
+    changed: Option<(Vec<u8>, OwnedFd)>,
 }
 
 /// A copy that waits for its request. Dropped, it ends; the keeper must know of it.
@@ -182,7 +182,7 @@ impl Zygote {
             owed: false,
             preload,
             birth: launched.birth,
-            environment: launched.environment,
+            environment: environment_to_bytes(&launched.environment),
             changed: None,
         }))
     }
@@ -255,7 +255,7 @@ impl Zygote {
         let os = |errno| StartError::from_errno("cannot ask for the process", errno);
         let (mut fds, mut beside) = order.beside();
         let changes = order.wishes.surroundings().since(&self.birth);
-        let environment = self.changed_environment(order.wishes.environment());
+        let environment = self.changed_environment(order.wishes);
         let environment = environment.map_err(os)?;
         beside.environment = environment.is_some();
         let request = Request::new(plan, changes, beside).to_bytes();
@@ -277,21 +277,23 @@ impl Zygote {
         }
     }
 
-    /// `wanted` as a file, if it differs from the environment that the fork server has.
-    fn changed_environment(
-        &mut self,
-        wanted: Vec<(OsString, OsString)>,
-    ) -> Result<Option<BorrowedFd<'_>>, Errno> {
-        if wanted == self.environment {
+    /// The environment that is wanted as a file, if it differs from the one that the fork server has.
+    fn changed_environment(&mut self, wishes: &Wishes) -> Result<Option<BorrowedFd<'_>>, Errno> {
+        let wanted = match wishes.environment.is_empty() {
+            true => None,
+            false => Some(environment_to_bytes(&wishes.environment())),
+        };
+        let is = |block: &[u8]| match &wanted {
+            Some(wanted) => *wanted == *block,
+            None => environment::is(block),
+        };
+        if is(&self.environment) {
             return Ok(None);
         }
-        let known = self
-            .changed
-            .as_ref()
-            .is_some_and(|(last, _)| *last == wanted);
+        let known = self.changed.as_ref().is_some_and(|(last, _)| is(last));
         if !known {
-            let bytes = environment_to_bytes(&wanted);
-            let file = memory::sealed_bytes("multiproc-environment", &bytes)?;
+            let wanted = wanted.unwrap_or_else(|| environment_to_bytes(&wishes.environment()));
+            let file = memory::sealed_bytes("multiproc-environment", &wanted)?;
             self.changed = Some((wanted, file));
         }
         Ok(self.changed.as_ref().map(|(_, file)| file.as_fd()))

@@ -13,7 +13,10 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 /// None on a supported kernel, unless a filter forbids it.
 pub fn die_with_parent(parent: u32) -> Result<bool, Errno> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    Ok(std::os::unix::process::parent_id() == parent)
+    // By the general call: each function that a new process runs through may be a page to be met.
+    // SAFETY: takes nothing and cannot fail.
+    let now = unsafe { libc::syscall(libc::SYS_getppid) };
+    Ok(u32::try_from(now) == Ok(parent))
 }
 
 /// Takes back [`die_with_parent`].

@@ -1,12 +1,10 @@
 //! What a child takes over from the thread that starts it, and can be given after its birth.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::mem;
 
 use nix::errno::Errno;
-use nix::sys::prctl;
 use nix::sys::signal::SigSet;
 
 use super::exec::swap_mask;
@@ -189,11 +187,14 @@ pub fn block_all_signals() {
 
 /// Shows `name` in lists of processes. The kernel keeps the first 15 bytes.
 pub fn set_name(name: &str) {
-    let text: Vec<u8> = name.bytes().filter(|&byte| byte != 0).collect();
-    if let Ok(text) = CString::new(text) {
-        // Cannot fail with a valid string, and is for human eyes only.
-        let _ = prctl::set_name(&text);
+    let mut text = [0; 16];
+    let bytes = name.bytes().filter(|&byte| byte != 0);
+    for (place, byte) in text[..15].iter_mut().zip(bytes) {
+        *place = byte;
     }
+    // SAFETY: the kernel reads up to 16 bytes, and the last is a zero. It cannot fail, and is for human
+    // eyes only.
+    unsafe { libc::prctl(libc::PR_SET_NAME, text.as_ptr()) };
 }
 
 fn bit(signal: i32) -> u64 {
