@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{after, helper, is_helper, limited, run};
-use multiproc_process::{JoinError, Process, StartMethod, testing};
+use common::{after, helper, helper_after, is_helper, limited, run};
+use multiproc_process::{ExitStatus, JoinError, Process, StartMethod, testing};
 
 const BOTH: [StartMethod; 2] = [StartMethod::ForkServer, StartMethod::Spawn];
 
@@ -81,4 +81,66 @@ fn errors_can_be_passed_on() {
     passes::<JoinError>();
     passes::<multiproc_process::SignalError>();
     assert!(multiproc_process::init().is_ok());
+}
+
+#[test]
+fn a_core_dump_is_told_of() {
+    limited(|| {
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+        let pattern = pattern.trim();
+        if pattern.is_empty() || pattern.starts_with('|') || pattern.contains('/') {
+            return println!("not tried: dumps do not go where the process is, but to '{pattern}'");
+        }
+        let limit = ["-c", "ulimit -c unlimited"];
+        if !std::process::Command::new("sh")
+            .args(limit)
+            .status()
+            .is_ok_and(|s| s.success())
+        {
+            return println!("not tried: the limit of dumps may not be raised");
+        }
+        let place = std::env::temp_dir().join(format!("mp-cores-{}", std::process::id()));
+        std::fs::create_dir(&place).unwrap();
+        for (setup, dumps) in [("ulimit -c unlimited", "true"), ("ulimit -c 0", "false")] {
+            let binary = std::env::current_exe().unwrap();
+            let mut helper = helper_after(setup, binary, "aborts_in_children");
+            run(helper.env("PLACE", &place).env("DUMPS", dumps));
+        }
+        // One for each start method; and what the family shares, 64 GiB of it, is not in them.
+        let dumps = std::fs::read_dir(&place).unwrap();
+        let sizes: Vec<_> = dumps
+            .map(|dump| dump.unwrap().metadata().unwrap().len())
+            .collect();
+        std::fs::remove_dir_all(&place).unwrap();
+        assert!(
+            !sizes.is_empty() && sizes.iter().all(|&size| size < 1 << 30),
+            "{sizes:?}"
+        );
+    });
+}
+
+#[test]
+fn aborts_in_children() {
+    if !is_helper("aborts_in_children") {
+        return;
+    }
+    let place = std::env::var_os("PLACE").unwrap();
+    let dumps = std::env::var("DUMPS").unwrap() == "true";
+    for method in BOTH {
+        let process = Process::call(|| -> () { std::process::abort() });
+        let process = process.start_method(method).current_dir(&place);
+        let process = process.start().unwrap();
+        let error = process.join().unwrap_err();
+        let expected = JoinError::Signaled {
+            signal: 6,
+            core: dumps,
+        };
+        assert_eq!(error, expected);
+        assert_eq!(error.to_string().contains("core dumped"), dumps, "{error}");
+        let status = ExitStatus::Signal {
+            signal: 6,
+            core_dumped: dumps,
+        };
+        assert_eq!(process.exit_status(), Some(status));
+    }
 }

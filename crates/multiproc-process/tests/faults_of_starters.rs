@@ -9,7 +9,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use common::{after, begin, command_of, eventually, helper, is_gone, is_helper, limited, run};
+use common::{
+    ControlGroup, after, begin, command_of, eventually, helper, is_gone, is_helper, limited, run,
+};
 use multiproc_process::{Process, StartMethod};
 use multiproc_shm::testing::{Chance, kills};
 use multiproc_sys::child::PidFd;
@@ -233,30 +235,18 @@ fn becomes_somebody_else() {
 #[test]
 fn children_follow_into_another_control_group() {
     limited(|| {
-        // Where a process of ours may make one: the second hierarchy at its place, or the first.
-        let roots = [
-            "/sys/fs/cgroup",
-            "/sys/fs/cgroup/unified",
-            "/sys/fs/cgroup/pids",
-        ];
-        let name = format!("multiproc-test-{}", std::process::id());
-        let made = roots.iter().find_map(|root| {
-            let group = std::path::Path::new(root).join(&name);
-            std::fs::create_dir(&group).ok()?;
-            if group.join("cgroup.procs").exists() {
-                return Some(group);
-            }
-            let _ = std::fs::remove_dir(group);
-            None
-        });
-        let Some(group) = made else {
+        // The second hierarchy at its place, or the first.
+        let Some(group) = ControlGroup::make(&[
+            ("/sys/fs/cgroup", &[]),
+            ("/sys/fs/cgroup/unified", &[]),
+            ("/sys/fs/cgroup/pids", &[]),
+        ]) else {
             return println!("not tried: no control group can be made here");
         };
         let output = helper("moves_to_another_group")
-            .env("GROUP", &group)
+            .env("MEMBERS", group.members())
             .output()
             .unwrap();
-        eventually("the group is empty", || std::fs::remove_dir(&group).is_ok());
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(
             output.status.success(),
@@ -279,8 +269,8 @@ fn moves_to_another_group() {
     };
     let before = group();
     assert_eq!(BOTH.map(theirs), [before.clone(), before.clone()]);
-    let procs = std::path::PathBuf::from(std::env::var_os("GROUP").unwrap()).join("cgroup.procs");
-    if let Err(error) = std::fs::write(procs, std::process::id().to_string()) {
+    let members = std::env::var_os("MEMBERS").unwrap();
+    if let Err(error) = std::fs::write(members, std::process::id().to_string()) {
         return println!("not tried: cannot move to another control group: {error}");
     }
     assert_ne!(group(), before);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{after, helper, helper_after, is_helper, limited, run};
+use common::{ControlGroup, after, helper, helper_after, is_helper, limited, run};
 use multiproc_process::{Process, StartMethod, cpu_count, start_methods};
 
 const BOTH: [StartMethod; 2] = [StartMethod::ForkServer, StartMethod::Spawn];
@@ -115,4 +115,46 @@ fn what_the_system_has_can_be_asked() {
     assert!(cpu_count() >= 1);
     assert_eq!(start_methods()[..2], BOTH);
     assert_eq!(start_methods()[2], StartMethod::Fork);
+}
+
+#[test]
+fn the_quota_of_a_control_group_counts() {
+    limited(|| {
+        if cpu_count() < 2 {
+            return println!("not tried: with one processor, a quota of one changes nothing");
+        }
+        // A tenth of a second in each, for all members together: one processor.
+        let first: &[(&str, &str)] = &[
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "100000"),
+        ];
+        let second: &[(&str, &str)] = &[("cpu.max", "100000 100000")];
+        let Some(group) = ControlGroup::make(&[
+            ("/sys/fs/cgroup", second),
+            ("/sys/fs/cgroup/unified", second),
+            ("/sys/fs/cgroup/cpu", first),
+            ("/sys/fs/cgroup/cpu,cpuacct", first),
+        ]) else {
+            return println!("not tried: no control group with a quota can be made here");
+        };
+        let mut helper = helper("counts_processors");
+        let output = run(helper.env("MEMBERS", group.members()));
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+    });
+}
+
+#[test]
+fn counts_processors() {
+    if !is_helper("counts_processors") {
+        return;
+    }
+    let all = cpu_count();
+    assert!(all >= 2);
+    assert_eq!(BOTH.map(|method| in_child(cpu_count, method)), [all; 2]);
+    let members = std::env::var_os("MEMBERS").unwrap();
+    if let Err(error) = std::fs::write(members, std::process::id().to_string()) {
+        return println!("not tried: cannot become a member of the group: {error}");
+    }
+    assert_eq!(cpu_count(), 1);
+    assert_eq!(BOTH.map(|method| in_child(cpu_count, method)), [1; 2]);
 }

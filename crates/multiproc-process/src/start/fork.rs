@@ -13,7 +13,7 @@ use multiproc_sys::child::stdio::{self, Stream};
 use multiproc_sys::child::{Forked, Rights, Surroundings, fork, lifetime, set_name};
 use multiproc_sys::rest::{self, Restless};
 
-use super::{Order, Work};
+use super::{Order, Starter, Work};
 use crate::bootstrap::{self, Call};
 use crate::builder::Lifetime;
 use crate::child::{self, Born};
@@ -22,7 +22,15 @@ use crate::error::StartError;
 use crate::request::environment_to_bytes;
 use crate::{current, exit, guard, keeper, stdio as streams};
 
-pub(crate) fn start(order: &Order<'_>, work: Work<'_>) -> Result<Born, StartError> {
+pub(super) struct Fork;
+
+impl Starter for Fork {
+    fn make(&self, order: &Order<'_>, work: Work<'_>) -> Result<Born, StartError> {
+        start(order, work)
+    }
+}
+
+fn start(order: &Order<'_>, work: Work<'_>) -> Result<Born, StartError> {
     let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
     // It reaps the copy, which is this thread's child and not its own.
     let keeper = keeper::with_rights(&rights)?;

@@ -17,7 +17,7 @@ use multiproc_sys::socket::Socket;
 use multiproc_sys::{environment, memory};
 use multiproc_wire::task::TaskRef;
 
-use super::{Order, Place, hear};
+use super::{Order, Place, Starter, Work, hear, spawn};
 use crate::child::Born;
 use crate::context::StartMethod;
 use crate::error::StartError;
@@ -70,12 +70,20 @@ enum Answer {
     Gone,
 }
 
+pub(super) struct ForkServer;
+
+impl Starter for ForkServer {
+    fn make(&self, order: &Order<'_>, work: Work<'_>) -> Result<Born, StartError> {
+        let (task, argument) = work.for_a_stranger()?;
+        match start(order, task, argument)? {
+            Some(born) => Ok(born),
+            None => spawn::start(order, task, argument),
+        }
+    }
+}
+
 /// Starts by fork server; `None` where there cannot be one.
-pub(crate) fn start(
-    order: &Order<'_>,
-    task: TaskRef,
-    argument: &Object,
-) -> Result<Option<Born>, StartError> {
+fn start(order: &Order<'_>, task: TaskRef, argument: &Object) -> Result<Option<Born>, StartError> {
     let Place { seat, plan } = order.place(task, argument)?;
     let rights = Rights::of_this_thread().map_err(StartError::from_proc)?;
     let preload = preload::wanted()?;

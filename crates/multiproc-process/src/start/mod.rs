@@ -101,7 +101,7 @@ pub(crate) fn start(
     work: Work<'_>,
     method: StartMethod,
 ) -> Result<Born, StartError> {
-    let born = make(order, work, method)?;
+    let born = starter(method).make(order, work)?;
     if order.lifetime == Lifetime::Detached {
         born.wait_until_seated();
     }
@@ -117,24 +117,31 @@ impl Born {
     }
 }
 
-fn make(order: &Order<'_>, work: Work<'_>, method: StartMethod) -> Result<Born, StartError> {
-    let (task, argument) = match work {
-        Work::Task(task, argument) => (task, argument),
-        Work::Closure(_) if method != StartMethod::Fork => {
-            return Err(StartError::Invalid(format!(
-                "a closure with what it has captured is only in this process, so it cannot be \
-                 started by {method:?}; use StartMethod::Fork, or a function and Process::new"
-            )));
-        }
-        work => return fork::start(order, work),
-    };
+/// One way to make processes. The same tests run on each.
+trait Starter {
+    /// Makes the process that `order` describes, to do `work`. When it fails, there is none.
+    fn make(&self, order: &Order<'_>, work: Work<'_>) -> Result<Born, StartError>;
+}
+
+fn starter(method: StartMethod) -> &'static dyn Starter {
     match method {
-        StartMethod::ForkServer => match forkserver::start(order, task, argument)? {
-            Some(born) => Ok(born),
-            None => spawn::start(order, task, argument),
-        },
-        StartMethod::Spawn => spawn::start(order, task, argument),
-        StartMethod::Fork => fork::start(order, Work::Task(task, argument)),
+        StartMethod::ForkServer => &forkserver::ForkServer,
+        StartMethod::Spawn => &spawn::Spawn,
+        StartMethod::Fork => &fork::Fork,
+    }
+}
+
+impl<'a> Work<'a> {
+    /// What a process that is not a copy of this one can do.
+    fn for_a_stranger(self) -> Result<(TaskRef, &'a Object), StartError> {
+        match self {
+            Work::Task(task, argument) => Ok((task, argument)),
+            Work::Closure(_) => Err(StartError::Invalid(
+                "a closure with what it has captured is only in this process; start it by \
+                 StartMethod::Fork, or give Process::new a function"
+                    .into(),
+            )),
+        }
     }
 }
 

@@ -6,14 +6,23 @@ use multiproc_shm::Object;
 use multiproc_sys::child::{Rights, Signal};
 use multiproc_wire::task::TaskRef;
 
-use super::{Order, Place, hear};
+use super::{Order, Place, Starter, Work, hear};
 use crate::child::Born;
 use crate::context::StartMethod;
 use crate::error::StartError;
 use crate::keeper::{self, LaunchError};
 use crate::request::{Request, Role};
 
-pub(crate) fn start(
+pub(super) struct Spawn;
+
+impl Starter for Spawn {
+    fn make(&self, order: &Order<'_>, work: Work<'_>) -> Result<Born, StartError> {
+        let (task, argument) = work.for_a_stranger()?;
+        start(order, task, argument)
+    }
+}
+
+pub(super) fn start(
     order: &Order<'_>,
     task: TaskRef,
     argument: &Object,

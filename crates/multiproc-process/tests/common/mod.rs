@@ -109,6 +109,46 @@ pub(crate) fn begin(command: &mut Command) -> Child {
         .expect("the helper runs")
 }
 
+/// A control group that a test has made. Dropped, it is removed, once it is empty.
+pub(crate) struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    /// In the first of these places that lets us: where, and which of its files say what. `None` if
+    /// none does; why, is printed.
+    pub(crate) fn make(places: &[(&str, &[(&str, &str)])]) -> Option<ControlGroup> {
+        let name = format!("multiproc-test-{}", std::process::id());
+        places.iter().find_map(|(root, settings)| {
+            let group = PathBuf::from(root).join(&name);
+            let made = std::fs::create_dir(&group).and_then(|()| {
+                // A directory of another kind has no such file.
+                let members = std::fs::metadata(group.join("cgroup.procs")).map(drop);
+                settings.iter().fold(members, |so_far, (file, text)| {
+                    so_far.and_then(|()| std::fs::write(group.join(file), text))
+                })
+            });
+            if let Err(error) = made {
+                println!("no control group in {root}: {error}");
+                let _ = std::fs::remove_dir(group);
+                return None;
+            }
+            Some(ControlGroup(group))
+        })
+    }
+
+    /// Where a process writes its number to become a member.
+    pub(crate) fn members(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        eventually("the group is empty", || {
+            std::fs::remove_dir(&self.0).is_ok()
+        });
+    }
+}
+
 /// What follows `key` on the line of the text that has it.
 pub(crate) fn after<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     text.lines()

@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::stat::stat;
@@ -67,7 +68,8 @@ struct Credentials {
     no_new_privileges: i32,
 }
 
-/// Which control group: its number where the kernel tells it (6.13), else what `/proc` says.
+/// Which control group: its number where the kernel tells it (6.13) and there is one hierarchy, else what
+/// `/proc` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Group {
     Number(u64),
@@ -194,6 +196,20 @@ fn read<'b>(path: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
 }
 
 fn control_group() -> Result<Group, Errno> {
+    static ONE_HIERARCHY: OnceLock<bool> = OnceLock::new();
+    let mut buffer = [0; 4096];
+    let text = |buffer| {
+        // A kernel without control groups has no such file.
+        let text = read("/proc/thread-self/cgroup", buffer).unwrap_or_default();
+        Ok(Group::Text(text.to_vec()))
+    };
+    // Where there are hierarchies of the first kind, too, the number says nothing of those.
+    if !*ONE_HIERARCHY.get_or_init(|| match read("/proc/self/cgroup", &mut buffer) {
+        Ok(text) => text.starts_with(b"0::") && text.iter().filter(|&&b| b == b'\n').count() == 1,
+        Err(_) => false,
+    }) {
+        return text(&mut buffer);
+    }
     let me = PidFd::open(std::process::id())?;
     // SAFETY: the structure is plain numbers, for which all zero is valid.
     let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
@@ -204,10 +220,7 @@ fn control_group() -> Result<Group, Errno> {
     if answer == 0 && info.mask & u64::from(libc::PIDFD_INFO_CGROUPID) != 0 {
         return Ok(Group::Number(info.cgroupid));
     }
-    let mut buffer = [0; 4096];
-    // A kernel without control groups has no such file.
-    let text = read("/proc/self/cgroup", &mut buffer).unwrap_or_default();
-    Ok(Group::Text(text.to_vec()))
+    text(&mut buffer)
 }
 
 /// Zeros where a kernel or a filter does not show it: then there is nothing to compare.
