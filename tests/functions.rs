@@ -41,6 +41,16 @@ fn functions_travel_from_a_plain_main() {
 }
 
 #[test]
+fn a_program_may_close_its_standard_streams() {
+    let output = watchdog::within(LIMIT, || {
+        Command::new(env!("CARGO_BIN_EXE_without-streams"))
+            .output()
+            .expect("it runs")
+    });
+    assert!(output.status.success(), "{}: {output:?}", output.status);
+}
+
+#[test]
 fn a_function_without_argument_is_called() {
     watchdog::within(LIMIT, || {
         let process = Process::call(std::process::id).start().expect("it starts");

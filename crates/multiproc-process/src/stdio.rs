@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use multiproc_sys::Errno;
 use multiproc_sys::child::stdio::{self, Stream};
+use multiproc_sys::lift;
 use parking_lot::Mutex;
 
 use crate::error::StartError;
@@ -160,7 +161,7 @@ pub(crate) fn open(
         Kind::Null | Kind::Captured => None,
         Kind::Inherit => stdio::own(Stream::Input).map(|fd| fd.try_clone_to_owned()),
         Kind::Open(fd) => Some(Ok(fd)),
-        Kind::Piped => Some(std::io::pipe().map(|(reader, writer)| {
+        Kind::Piped => Some(lift::pipe().map(|(reader, writer)| {
             ours.input = Some(writer);
             reader.into()
         })),
@@ -190,11 +191,11 @@ fn written(wish: Option<Stdio>, stream: Stream) -> Result<Written, Errno> {
         },
         Kind::Open(fd) => (OwnedOr::Owned(fd), (None, None)),
         Kind::Piped => {
-            let (reader, writer) = std::io::pipe().map_err(errno_of)?;
+            let (reader, writer) = lift::pipe().map_err(errno_of)?;
             (OwnedOr::Owned(writer.into()), (Some(reader), None))
         }
         Kind::Captured => {
-            let (reader, writer) = std::io::pipe().map_err(errno_of)?;
+            let (reader, writer) = lift::pipe().map_err(errno_of)?;
             stdio::do_not_wait(reader.as_fd())?;
             let capture = Capture {
                 token: NEXT_TOKEN.fetch_add(1, Ordering::Relaxed),

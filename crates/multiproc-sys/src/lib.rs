@@ -6,6 +6,7 @@ pub mod environment;
 pub mod forkmark;
 pub mod futex;
 pub mod image;
+pub mod lift;
 pub mod liveness;
 pub mod memory;
 pub mod poll;

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::forkmark;
+use crate::lift::lift;
 
 /// Whether process `pid` has ended, reaped or not. An id that was given to another process since
 /// counts as running; see [`is_over`].
@@ -79,7 +80,7 @@ fn open(pid: u32) -> Result<OwnedFd, Errno> {
     // SAFETY: pidfd_open takes a number and flags, and touches no memory of ours.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: the call just gave us this descriptor; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    Ok(lift(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
 }
 
 /// Whether `tid` is a thread of process `pid`. Without a mounted `/proc` only its first is known.

@@ -16,6 +16,8 @@ use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
+use crate::lift::lift;
+
 pub use named::{FileKey, FileLock, NamedFile, names, remove_name};
 
 /// How much memory is reserved in one system call.
@@ -231,6 +233,7 @@ fn memory_file(name: &str) -> Result<OwnedFd, Errno> {
         Err(Errno::EINVAL) => memfd_create(name, wanted),
         answer => answer,
     }
+    .map(lift)
 }
 
 /// Adds `seals`, and the seal that no more can be added or taken away.

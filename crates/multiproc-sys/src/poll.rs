@@ -1,14 +1,15 @@
 //! Waiting until descriptors are readable: a few of them once, or many for ever.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::clock::Deadline;
+use crate::lift::lift;
 
 /// Waits until `fd` is readable, closed at its other end, or `deadline` passes: then `false`.
 ///
@@ -83,7 +84,8 @@ impl Watch {
     ///
     /// `EMFILE`, `ENFILE` without a free descriptor, `ENOMEM`.
     pub fn new() -> Result<Watch, Errno> {
-        nix::sys::epoll::Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map(Watch)
+        let Epoll(fd) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Watch(Epoll(lift(fd))))
     }
 
     /// Watches `fd`; [`Watch::wait`] will name it by `token` as long as it is readable.
@@ -157,7 +159,7 @@ impl AsFd for Watch {
 
 /// A descriptor that becomes readable when it is rung, for waking a thread out of [`Watch::wait`].
 #[derive(Debug)]
-pub struct Bell(EventFd);
+pub struct Bell(OwnedFd);
 
 impl Bell {
     /// A silent bell.
@@ -166,19 +168,21 @@ impl Bell {
     ///
     /// `EMFILE`, `ENFILE` without a free descriptor, `ENOMEM`.
     pub fn new() -> Result<Bell, Errno> {
-        EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Bell)
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let counter = EventFd::from_value_and_flags(0, flags)?;
+        Ok(Bell(lift(counter.into())))
     }
 
     /// Makes it readable.
     pub fn ring(&self) {
         // A full counter is readable already.
-        let _ = self.0.write(1);
+        let _ = nix::unistd::write(&self.0, &1_u64.to_ne_bytes());
     }
 
     /// Makes it silent again; true if it was not.
     pub fn silence(&self) -> bool {
         // An error means that it is silent already.
-        self.0.read().is_ok()
+        nix::unistd::read(&self.0, &mut [0; 8]).is_ok()
     }
 }
 

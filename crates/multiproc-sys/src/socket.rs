@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 
 use crate::clock::Deadline;
+use crate::lift::lift;
 use crate::poll;
 
 /// The most descriptors one packet carries: the kernel's limit.
@@ -55,7 +56,7 @@ pub fn pair() -> Result<(Socket, Socket), Errno> {
         None,
         SockFlag::SOCK_CLOEXEC,
     )?;
-    Ok((Socket(one), Socket(two)))
+    Ok((Socket(lift(one)), Socket(lift(two))))
 }
 
 impl Socket {
@@ -289,7 +290,7 @@ unsafe fn take_descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
             fds.extend((0..count).map(|index| {
                 // SAFETY: the header's length says that there are that many numbers, and the
                 // kernel has installed each as a descriptor that nobody else knows yet.
-                unsafe { OwnedFd::from_raw_fd(data.add(index).read_unaligned()) }
+                lift(unsafe { OwnedFd::from_raw_fd(data.add(index).read_unaligned()) })
             }));
         }
         // SAFETY: as for the first; `header` is one of them.

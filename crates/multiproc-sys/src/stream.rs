@@ -20,6 +20,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::clock::Deadline;
+use crate::lift::lift;
 use crate::poll;
 use crate::socket::{Received, receive};
 
@@ -31,7 +32,7 @@ const CONTROL: usize = 2 + 253 / 2 + 1;
 
 fn new(family: AddressFamily) -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(family, SockType::Stream, flags, None)
+    socket(family, SockType::Stream, flags, None).map(lift)
 }
 
 /// Listens on a Unix socket whose file is at `path`; only this user may connect.
@@ -92,7 +93,7 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = retry(|| accept4(listener.as_raw_fd(), flags))?;
     // SAFETY: the kernel has just made the descriptor, and nobody else knows it yet.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fd = lift(unsafe { OwnedFd::from_raw_fd(fd) });
     hasten(fd.as_fd());
     Ok(fd)
 }

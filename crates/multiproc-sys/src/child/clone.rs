@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use super::PidFd;
 use crate::forkmark;
+use crate::lift::lift;
 
 /// Which of the two processes this is.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ pub unsafe fn sibling() -> Result<Side, Errno> {
         }
         pid => {
             // SAFETY: the kernel has just made this descriptor for us alone.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pidfd = lift(unsafe { OwnedFd::from_raw_fd(pidfd) });
             Ok(Side::Original {
                 pid: u32::try_from(pid).unwrap_or(0),
                 pidfd: PidFd::from(pidfd),

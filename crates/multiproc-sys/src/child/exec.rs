@@ -9,6 +9,8 @@ use nix::errno::Errno;
 
 use super::PidFd;
 
+use crate::lift::lift;
+
 /// The program that this process runs, whatever has become of its file.
 const PROGRAM: &std::ffi::CStr = c"/proc/self/exe";
 
@@ -125,7 +127,7 @@ impl Order {
         };
         let pid = Errno::result(pid)?;
         // SAFETY: the kernel has just made this descriptor for us alone.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        let pidfd = lift(unsafe { OwnedFd::from_raw_fd(pidfd) });
         Ok((pid.unsigned_abs(), PidFd::from(pidfd)))
     }
 }

@@ -5,6 +5,8 @@ use std::ptr;
 
 use nix::errno::Errno;
 
+use crate::lift::lift;
+
 /// A descriptor of a process. It is readable once the process has ended.
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);
@@ -46,7 +48,7 @@ impl PidFd {
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = Errno::result(fd)?;
         // SAFETY: the kernel has just made this descriptor for us alone; it fits, as all do.
-        Ok(PidFd(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+        Ok(PidFd(lift(unsafe { OwnedFd::from_raw_fd(fd as i32) })))
     }
 
     /// Sends a signal. To one that has ended, that does nothing.

@@ -6,6 +6,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use crate::lift::lift;
+
 /// One of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -45,7 +47,7 @@ impl Stream {
 ///
 /// `EMFILE`, `ENFILE`; `ENOENT` without a `/dev`.
 pub fn null() -> Result<OwnedFd, Errno> {
-    open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+    open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(lift)
 }
 
 /// One of this process's streams, for handing it to a child; `None` if it is closed.

@@ -21,6 +21,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::unistd::linkat;
 
 use super::{Mapping, errno_of, file_size_limit};
+use crate::lift::lift;
 
 /// Where `shm_open` keeps its files, too.
 const DIRECTORY: &str = "/dev/shm";
@@ -82,6 +83,7 @@ impl NamedFile {
             .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
             .open(DIRECTORY)
             .map_err(errno_of)?;
+        let file = File::from(lift(file.into()));
         let mut at = 0;
         while at < len {
             // In pieces: a signal makes the kernel begin a piece anew.
@@ -128,6 +130,7 @@ impl NamedFile {
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path(name))
             .map_err(errno_of)?;
+        let file = File::from(lift(file.into()));
         let metadata = file.metadata().map_err(errno_of)?;
         if !metadata.is_file() {
             return Err(Errno::EINVAL);
