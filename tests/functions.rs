@@ -51,6 +51,18 @@ fn a_program_may_close_its_standard_streams() {
 }
 
 #[test]
+fn a_manager_finds_a_place_without_a_directory_for_temporary_files() {
+    let output = watchdog::within(LIMIT, || {
+        Command::new(env!("CARGO_BIN_EXE_without-streams"))
+            .env("TMPDIR", "/nonexistent")
+            .env("XDG_RUNTIME_DIR", "/nonexistent")
+            .output()
+            .expect("it runs")
+    });
+    assert!(output.status.success(), "{}: {output:?}", output.status);
+}
+
+#[test]
 fn a_function_without_argument_is_called() {
     watchdog::within(LIMIT, || {
         let process = Process::call(std::process::id).start().expect("it starts");

@@ -15,6 +15,8 @@ pub enum BindError {
     Invalid(String),
     /// Somebody listens there, or a file that is no dead listener's is in the way.
     InUse(String),
+    /// There is no directory for the file of a socket; these were tried.
+    NoPlace(String),
     /// The system refused.
     Os(Errno),
 }
@@ -29,6 +31,11 @@ impl BindError {
     pub fn is_invalid(&self) -> bool {
         matches!(self, BindError::Invalid(_))
     }
+
+    /// Whether there is no directory for the file of a socket.
+    pub fn is_no_place(&self) -> bool {
+        matches!(self, BindError::NoPlace(_))
+    }
 }
 
 impl fmt::Display for BindError {
@@ -41,6 +48,11 @@ impl fmt::Display for BindError {
                     "`{place}` is in use: somebody listens there, or it is another file"
                 )
             }
+            BindError::NoPlace(tried) => write!(
+                f,
+                "no directory for the socket could be made in {tried}; set TMPDIR to one that can be \
+                 written, or give an address"
+            ),
             BindError::Os(errno) => write!(f, "cannot listen: {errno}"),
         }
     }

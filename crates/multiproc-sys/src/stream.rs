@@ -8,7 +8,7 @@
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -33,6 +33,14 @@ const CONTROL: usize = 2 + 253 / 2 + 1;
 fn new(family: AddressFamily) -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     socket(family, SockType::Stream, flags, None).map(lift)
+}
+
+/// Directories in which the file of a socket may have its place, the best first. Not all need be there,
+/// or let this process write.
+pub fn places() -> impl Iterator<Item = PathBuf> {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let memory = PathBuf::from("/dev/shm");
+    own.into_iter().chain([std::env::temp_dir(), memory])
 }
 
 /// Listens on a Unix socket whose file is at `path`; only this user may connect.

@@ -162,16 +162,15 @@ pub fn check_user(fd: BorrowedFd<'_>) -> Result<(), ConnectError> {
 
 /// A new directory that only this user can enter.
 fn private_directory() -> Result<PathBuf, BindError> {
-    let place = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let place = place
-        .filter(|place| place.is_dir())
-        .unwrap_or_else(std::env::temp_dir);
-    let directory = place.join(format!("multiproc-{:016x}", random::u64()));
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&directory)
-        .map_err(|error| BindError::Os(errno_of(&error)))?;
-    Ok(directory)
+    let mut tried = Vec::new();
+    for place in stream::places() {
+        let directory = place.join(format!("multiproc-{:016x}", random::u64()));
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) => tried.push(format!("{} ({error})", place.display())),
+        }
+    }
+    Err(BindError::NoPlace(tried.join(", ")))
 }
 
 /// Holds the lock of the directory that `path` is in; released with the file.
