@@ -193,8 +193,10 @@ pub(crate) struct Memory;
 pub(crate) struct Served(Manager);
 
 impl Served {
-    pub(crate) fn start() -> Served {
-        Served(Manager::start().expect("a server"))
+    /// With lanes after so many answers.
+    pub(crate) fn start(lanes_after: u64) -> Served {
+        let manager = Manager::builder().shared_memory_after(lanes_after);
+        Served(manager.start().expect("a server"))
     }
 }
 

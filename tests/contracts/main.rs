@@ -1,6 +1,6 @@
 //! One contract, two kinds of objects: those in a family's shared memory, and those in a manager's
-//! server. What they promise is in the docs of the traits in [`kit`]; each promise is tested once, for
-//! both.
+//! server, which is reached by its socket or by lanes. What they promise is in the docs of the traits in [`kit`]; each promise is tested once, for
+//! all.
 
 mod kit;
 mod locks;
@@ -25,7 +25,16 @@ macro_rules! contracts {
             $($(
                 #[test]
                 fn $test() {
-                    crate::$module::$test(&crate::kit::Served::start());
+                    crate::$module::$test(&crate::kit::Served::start(u64::MAX));
+                }
+            )*)*
+        }
+
+        mod server_by_lanes {
+            $($(
+                #[test]
+                fn $test() {
+                    crate::$module::$test(&crate::kit::Served::start(0));
                 }
             )*)*
         }

@@ -37,20 +37,23 @@ pub(crate) fn run(args: &Args) -> Outcome {
         _ => args.unsupported("get, set, update"),
     };
     match args.imp.as_str() {
-        "ours" => ours(args, operation, args.number("idle", 0)),
-        "ours-plain" => ours(args, operation, 0),
-        "ours-set" => ours(args, SET, 0),
+        "ours" => ours(args, operation, args.number("idle", 0), &Manager::start()?),
+        "ours-plain" => ours(args, operation, 0, &Manager::start()?),
+        "ours-set" => ours(args, SET, 0, &Manager::start()?),
+        "ours-socket" => {
+            let manager = Manager::builder().shared_memory_after(u64::MAX);
+            ours(args, operation, args.number("idle", 0), &manager.start()?)
+        }
         "echo" => echo(args),
         "redis" if operation == UPDATE => args.unsupported("no functions travel to it"),
         "redis" => redis(args, operation),
-        _ => args.unsupported("ours, ours-plain, ours-set, redis, echo"),
+        _ => args.unsupported("ours, ours-plain, ours-set, ours-socket, redis, echo"),
     }
 }
 
 // ------------------------------------------------------------------ ours
 
-fn ours(args: &Args, operation: u32, idle: u64) -> Outcome {
-    let manager = Manager::start()?;
+fn ours(args: &Args, operation: u32, idle: u64, manager: &Manager) -> Outcome {
     let dict = manager.dict::<u64, u64>()?;
     dict.extend((0..10_000).map(|n| (n, n)))?;
     // Clients that are connected and say nothing.

@@ -5,8 +5,9 @@
 //! number. There is no thread for them: **whoever waits and finds nobody reading, reads**, for itself
 //! and for the others.
 
+mod ways;
+
 use std::fmt;
-use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,14 +21,15 @@ use multiproc_shm::{Kind, Object};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::{forkmark, stream};
 use multiproc_wire::{Bytes, codec};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::core::build_id;
 use crate::error::CallError;
-use crate::link::{self, Reader};
+use crate::link;
 use crate::message::{Answer, Failure, Hello, NO_REPLY, Op, Reply, Request, SERVER, ServerOp};
 use crate::numbers::Numbers;
 use crate::tls::{Fate, Tls};
+use ways::{Inbound, Outbound, Ways};
 
 /// How long a server has to let a client in.
 const ENTRY_LIMIT: Duration = Duration::from_secs(10);
@@ -109,7 +111,7 @@ struct Inbox {
     /// Requests on their way, and replies nobody has fetched.
     replies: Numbers<Option<Result<Answer, Failure>>>,
     /// Taken by whoever reads.
-    reader: Option<Reader>,
+    reader: Option<Inbound>,
     gone: bool,
 }
 
@@ -118,8 +120,8 @@ pub(crate) struct Client {
     server: u64,
     /// The process that is connected: one forked from it is not.
     process: u64,
-    stream: TcpStream,
-    out: Mutex<Vec<u8>>,
+    ways: Ways,
+    out: Mutex<Outbound>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
     next_seq: AtomicU64,
@@ -152,11 +154,11 @@ impl Client {
             door,
             server: 0,
             process: forkmark::renew(),
-            stream,
-            out: Mutex::new(Vec::new()),
+            ways: Ways::new(stream),
+            out: Mutex::default(),
             inbox: Mutex::new(Inbox {
                 replies: Numbers::default(),
-                reader: Some(Reader::new(u64::MAX)),
+                reader: Some(Inbound::new()),
                 gone: false,
             }),
             arrived: Condvar::new(),
@@ -261,21 +263,32 @@ impl Client {
             return Err(Trouble::Call(CallError::ServerGone));
         }
         let mut out = self.out.lock();
-        let put = link::put(&mut out, request);
+        let put = link::put(&mut out.buffer, request);
         put.map_err(|text| Trouble::Call(CallError::Encode(text)))?;
-        if flush || out.len() >= FLUSH_AT {
+        if flush || out.buffer.len() >= FLUSH_AT {
             self.flush_all(&mut out);
         }
         Ok(())
     }
 
-    fn flush_all(&self, out: &mut Vec<u8>) {
-        // An error shows when the reply is waited for: the stream has ended.
-        if !out.is_empty() && (&self.stream).write_all(out).is_err() {
+    /// Sends all of it. Where there is no room, this thread receives until there is, so that a server that
+    /// waits for its answers to be read does not wait for ever.
+    fn flush_all(&self, out: &mut Outbound) {
+        while let Ok(false) = self.ways.send(out) {
+            self.ways.want_room();
+            let inbox = self.inbox.lock();
+            // Under the lock: whoever receives a wake takes it afterwards, and tells us.
+            match self.ways.send(out) {
+                Ok(false) if !inbox.gone => drop(self.attend(inbox)),
+                Ok(true) => return,
+                _ => break,
+            }
+        }
+        if !out.buffer.is_empty() {
+            // It shows when the reply is waited for.
+            out.clear();
             self.inbox.lock().gone = true;
         }
-        out.clear();
-        out.shrink_to(4 * FLUSH_AT);
     }
 
     /// Sends what [`Client::send`] has kept.
@@ -306,24 +319,30 @@ impl Client {
                 inbox.replies.remove(&seq);
                 return Err(Trouble::Call(CallError::ServerGone));
             }
-            let Some(mut reader) = inbox.reader.take() else {
-                self.arrived.wait(&mut inbox);
-                continue;
-            };
-            drop(inbox);
-            let mut replies: Vec<Reply> = Vec::new();
-            let read = reader.read(&self.stream, |reply| replies.push(reply));
-            inbox = self.inbox.lock();
-            for reply in replies {
-                // One that is waited for no longer is dropped.
-                if let Some(place) = inbox.replies.get_mut(&reply.seq) {
-                    *place = Some(reply.result);
-                }
-            }
-            inbox.gone |= read.is_err();
-            inbox.reader = Some(reader);
-            self.arrived.notify_all();
+            inbox = self.attend(inbox);
         }
+    }
+
+    /// Waits until something has come, for whomever it is.
+    fn attend<'a>(&'a self, mut inbox: MutexGuard<'a, Inbox>) -> MutexGuard<'a, Inbox> {
+        let Some(mut reader) = inbox.reader.take() else {
+            self.arrived.wait(&mut inbox);
+            return inbox;
+        };
+        drop(inbox);
+        let mut replies: Vec<Reply> = Vec::new();
+        let received = self.ways.receive(&mut reader, &mut replies);
+        inbox = self.inbox.lock();
+        for reply in replies {
+            // One that is waited for no longer is dropped.
+            if let Some(place) = inbox.replies.get_mut(&reply.seq) {
+                *place = Some(reply.result);
+            }
+        }
+        inbox.gone |= received.is_err();
+        inbox.reader = Some(reader);
+        self.arrived.notify_all();
+        inbox
     }
 
     /// Nobody will wait for this request.

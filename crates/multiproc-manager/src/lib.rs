@@ -85,6 +85,7 @@
 //! no connection. Two objects that hold proxies of each other live as long as the server.
 #![forbid(unsafe_code)]
 
+mod attention;
 mod client;
 mod conn;
 mod context;
@@ -94,6 +95,7 @@ mod error;
 mod handle;
 mod host;
 mod item;
+mod lane;
 mod later;
 mod link;
 mod manager;

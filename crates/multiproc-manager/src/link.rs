@@ -1,14 +1,19 @@
-//! Messages on a stream: what both ends do with frames.
+//! Messages on a stream: what both ends do with frames. A stream is the socket, or a [lane](crate::lane)
+//! of the family's memory; beside the messages, the two ends agree here on which.
 
+use std::cell::RefCell;
 use std::io::{self, Read};
 use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::thread::LocalKey;
 
 use multiproc_pipe::stranger::frame::{Decoder, Header};
 use multiproc_pipe::stranger::handshake::Protocol;
 use multiproc_wire::{Parcel, codec};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::lane::{Broken, Lane, LaneWords};
 use crate::message::VERSION;
 
 /// What is spoken after the handshake.
@@ -19,6 +24,27 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 
 /// The kind of frames that hold a message.
 pub(crate) const MESSAGE: u8 = 1;
+
+/// The kind of frames by which the two ends speak about the link itself.
+const CONTROL: u8 = 2;
+
+/// What the two ends say about the link. `PROTOCOL.md` says when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Control {
+    /// From the server: here is memory for both directions.
+    Lanes(LaneWords),
+    /// From the client, for ever: all that follows comes by the first lane. Or it cannot use them.
+    Turn(bool),
+    /// The other side has written or has made room.
+    Wake,
+}
+
+/// What one frame brings.
+#[derive(Debug)]
+pub(crate) enum Said<M> {
+    Message(M),
+    Control(Control),
+}
 
 /// The longest message unless the builder says otherwise: 64 MiB.
 pub(crate) const LIMIT: u64 = 64 << 20;
@@ -32,9 +58,32 @@ const READ: usize = 64 << 10;
 ///
 /// The encoder's text; `out` is as it was then.
 pub(crate) fn put<M: Serialize + 'static>(out: &mut Vec<u8>, message: &M) -> Result<u64, String> {
+    put_frame(out, MESSAGE, message)
+}
+
+/// Appends what there is to say about the link.
+pub(crate) fn put_control(out: &mut Vec<u8>, control: &Control) {
+    put_frame(out, CONTROL, control).expect("plain numbers can be encoded");
+}
+
+/// A frame that says [`Control::Wake`].
+pub(crate) fn wake_frame() -> &'static [u8] {
+    static FRAME: OnceLock<Vec<u8>> = OnceLock::new();
+    FRAME.get_or_init(|| {
+        let mut frame = Vec::new();
+        put_control(&mut frame, &Control::Wake);
+        frame
+    })
+}
+
+fn put_frame<M: Serialize + 'static>(
+    out: &mut Vec<u8>,
+    kind: u8,
+    message: &M,
+) -> Result<u64, String> {
     let start = out.len();
     let header = |len| Header {
-        kind: MESSAGE,
+        kind,
         files: 0,
         len,
     };
@@ -77,42 +126,73 @@ impl Reader {
         }
     }
 
-    /// Reads once, and gives every message that is complete to `take`. Nothing to read on a stream
-    /// that does not block is no end; `true` if there may be more.
+    /// Reads once, and gives all that is complete to `take`. Nothing to read on a stream that does not
+    /// block is no end; `true` if there may be more.
     pub(crate) fn read<M: DeserializeOwned + 'static>(
         &mut self,
         stream: &TcpStream,
-        mut take: impl FnMut(M),
+        take: impl FnMut(Said<M>) -> Result<(), End>,
     ) -> Result<bool, End> {
-        thread_local! {
-            static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-        }
-        let mut buffer = BUFFER.take();
-        buffer.resize(READ, 0);
-        let mut source = stream;
-        let read = loop {
-            match source.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                answer => break answer,
-            }
-        };
-        let len = match read {
-            Ok(0) => return Err(End::Gone),
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                BUFFER.set(buffer);
-                return Ok(false);
-            }
-            Err(_) => return Err(End::Gone),
-        };
-        let mut bytes = &buffer[..len];
-        while let Some(frame) = self.decoder.feed(&mut bytes).map_err(|_| End::Protocol)? {
-            if frame.header.kind != MESSAGE || frame.header.files != 0 {
-                return Err(End::Protocol);
-            }
-            take(codec::decode(&frame.body, &[]).map_err(|_| End::Protocol)?);
-        }
-        BUFFER.set(buffer);
-        Ok(len == READ)
+        thread_local!(static BUFFER: Buffer = const { Buffer::new(Vec::new()) });
+        with(&BUFFER, |buffer| {
+            buffer.resize(READ, 0);
+            let mut source = stream;
+            let read = loop {
+                match source.read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    answer => break answer,
+                }
+            };
+            let len = match read {
+                Ok(0) => return Err(End::Gone),
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Err(End::Gone),
+            };
+            self.feed(&buffer[..len], take)?;
+            Ok(len == READ)
+        })
     }
+
+    /// Reads all that there is in a lane, and gives what is complete to `take`.
+    pub(crate) fn read_lane<M: DeserializeOwned + 'static>(
+        &mut self,
+        lane: &Lane,
+        take: impl FnMut(Said<M>) -> Result<(), End>,
+    ) -> Result<(), End> {
+        thread_local!(static BUFFER: Buffer = const { Buffer::new(Vec::new()) });
+        with(&BUFFER, |buffer| {
+            buffer.clear();
+            lane.read(buffer).map_err(|Broken| End::Protocol)?;
+            self.feed(buffer, take)
+        })
+    }
+
+    fn feed<M: DeserializeOwned + 'static>(
+        &mut self,
+        mut bytes: &[u8],
+        mut take: impl FnMut(Said<M>) -> Result<(), End>,
+    ) -> Result<(), End> {
+        while let Some(frame) = self.decoder.feed(&mut bytes).map_err(|_| End::Protocol)? {
+            let said = match frame.header {
+                Header { files: 1.., .. } => return Err(End::Protocol),
+                Header { kind: MESSAGE, .. } => codec::decode(&frame.body, &[]).map(Said::Message),
+                Header { kind: CONTROL, .. } => codec::decode(&frame.body, &[]).map(Said::Control),
+                _ => return Err(End::Protocol),
+            };
+            take(said.map_err(|_| End::Protocol)?)?;
+        }
+        Ok(())
+    }
+}
+
+type Buffer = RefCell<Vec<u8>>;
+
+/// Gives `act` the thread's buffer. One inside another gets a new one.
+fn with<R>(buffer: &'static LocalKey<Buffer>, act: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    // A thread that ends may have none any more.
+    let mut taken = buffer.try_with(RefCell::take).unwrap_or_default();
+    let answer = act(&mut taken);
+    let _ = buffer.try_with(|place| place.replace(taken));
+    answer
 }

@@ -21,16 +21,18 @@ use multiproc_pipe::stranger::bound::Bound;
 use multiproc_pipe::stranger::gate::Gate;
 use multiproc_pipe::{Address, Key};
 use multiproc_process::guard;
+use multiproc_shm::family;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::poll::{Bell, Watch};
 use multiproc_sys::{Errno, random, stream};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::attention::Attended;
 use crate::client::{Client, Door};
 use crate::conn::Conn;
 use crate::core::{Core, Rights, Work};
 use crate::later::Backlog;
-use crate::link::PROTOCOL;
+use crate::link::{End, PROTOCOL};
 use crate::numbers::Numbers;
 use crate::store::User;
 use crate::tls::{self, Tls};
@@ -47,6 +49,9 @@ const MOST_THREADS: usize = 512;
 /// How long the last replies may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// While lanes are attended to, sockets are looked at each so many rounds: every 20 µs or so.
+const SOCKETS_EACH: u32 = 16;
+
 const GATE: u64 = 0;
 const BELL: u64 = 1;
 const FIRST_CLIENT: u64 = 2;
@@ -61,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) accept_functions: bool,
     /// Needed beyond this machine.
     pub(crate) tls: Option<Tls>,
+    /// After how many answers a client of the family is offered lanes.
+    pub(crate) lanes_after: u64,
 }
 
 struct State {
@@ -71,6 +78,7 @@ struct State {
     next_client: u64,
     /// Clients with something to be written.
     dirty: Vec<u64>,
+    attended: Attended,
     settings: Settings,
 }
 
@@ -157,6 +165,7 @@ impl Server {
             conns: Numbers::default(),
             next_client: FIRST_CLIENT,
             dirty: Vec::new(),
+            attended: Attended::default(),
             settings,
         };
         Ok(Shared {
@@ -221,13 +230,18 @@ impl Shared {
     fn lead(&self, pulse: &Arc<Pulse>) {
         let mut tokens = Vec::new();
         let mut deadline = Deadline::NOW;
+        let mut rounds = 0_u32;
         while Arc::ptr_eq(pulse, &self.lead.lock()) {
             tokens.clear();
-            if self.watch.wait(&mut tokens, deadline).is_err() {
+            // Beside lanes, sockets are looked at now and then.
+            rounds = rounds.wrapping_add(1);
+            let looks = deadline != Deadline::NOW || rounds.is_multiple_of(SOCKETS_EACH);
+            if looks && self.watch.wait(&mut tokens, deadline).is_err() {
                 break;
             }
             let mut state = self.state.lock();
             self.turn(&mut state, &tokens);
+            let is_quiet = !self.attend(&mut state);
             loop {
                 self.run_jobs(&mut state, pulse);
                 self.flush(&mut state);
@@ -241,6 +255,11 @@ impl Shared {
                 break;
             }
             deadline = state.deadline();
+            if is_quiet && !state.attended.is_empty() {
+                drop(state);
+                // Others may be waiting for this processor, clients among them.
+                std::thread::yield_now();
+            }
         }
         // Whoever leads now waits by the deadlines it knew.
         self.bell.ring();
@@ -271,6 +290,28 @@ impl Shared {
             self.admit(state);
         }
         state.stow_replies();
+    }
+
+    /// Looks at the lanes that are attended to; whether something had come.
+    fn attend(&self, state: &mut State) -> bool {
+        if state.attended.is_empty() {
+            return false;
+        }
+        let mut come = Vec::new();
+        state.attended.look(&mut state.conns, &mut come);
+        for &client in &come {
+            self.serve(state, client);
+        }
+        !come.is_empty()
+    }
+
+    /// Carries out what a client has asked for, as long as there is room for the answers.
+    fn serve(&self, state: &mut State, client: u64) {
+        if state.serve(client).is_err() {
+            self.part(state, client);
+        } else if let Some(conn) = state.conns.get_mut(&client) {
+            state.attended.remember(client, conn);
+        }
     }
 
     /// Runs what functions there are, with the state unlocked.
@@ -375,7 +416,10 @@ impl Shared {
             state.next_client += 1;
             let functions = local || state.settings.accept_functions;
             state.core.welcome(client, Rights { functions });
-            let conn = Conn::new(stream, state.settings.max_frame);
+            // Where this process is of no family, its memory is nobody else's.
+            let lanes_after =
+                (local && family::me().is_some()).then_some(state.settings.lanes_after);
+            let conn = Conn::new(stream, state.settings.max_frame, lanes_after);
             state.conns.insert(client, conn);
         }
     }
@@ -385,16 +429,25 @@ impl Shared {
         let Some(conn) = state.conns.get_mut(&client) else {
             return;
         };
-        if conn.watched.1 {
+        if conn.waiting() > 0 {
             state.dirty.push(client);
         }
         if !conn.watched.0 {
             return;
         }
-        if conn.read().is_err() {
-            self.part(state, client);
-        } else {
-            state.serve(client);
+        match conn.read() {
+            Ok(_) => {
+                state.attended.consider(client, conn);
+                self.serve(state, client);
+            }
+            Err(End::Gone) => {
+                // What it had sent before its end is in its lane.
+                while state.conns.get(&client).is_some_and(Conn::has_come)
+                    && state.serve(client).is_ok()
+                {}
+                self.part(state, client);
+            }
+            Err(End::Protocol) => self.part(state, client),
         }
     }
 
@@ -402,6 +455,7 @@ impl Shared {
     fn part(&self, state: &mut State, client: u64) {
         if let Some(conn) = state.conns.remove(&client) {
             self.watch.remove(conn.as_fd());
+            state.attended.forget(client);
             state.core.farewell(client);
             state.stow_replies();
         }
@@ -418,7 +472,7 @@ impl Shared {
                 continue;
             }
             if conn.has_room() && conn.has_requests() {
-                state.serve(client);
+                self.serve(state, client);
                 state.dirty.push(client);
                 continue;
             }
@@ -447,20 +501,24 @@ impl Shared {
 
 impl State {
     fn deadline(&self) -> Deadline {
+        if !self.attended.is_empty() {
+            return Deadline::NOW;
+        }
         let gate = self.gate.as_ref().map_or(Deadline::NEVER, Gate::next_limit);
         let core = self.core.next_due().map_or(Deadline::NEVER, Deadline::at);
         gate.earlier(core)
     }
 
     /// Carries out what a client has asked for, as long as there is room for the answers.
-    fn serve(&mut self, client: u64) {
+    fn serve(&mut self, client: u64) -> Result<(), End> {
         while let Some(conn) = self.conns.get_mut(&client)
             && conn.has_room()
-            && let Some(request) = conn.next_request()
+            && let Some(request) = conn.next_request()?
         {
             self.core.handle(client, request);
             self.stow_replies();
         }
+        Ok(())
     }
 
     /// Moves replies from the core to the connections.

@@ -1,4 +1,4 @@
-//! Rows 29 and 30 of the fault matrix: the server dies, or a client does.
+//! Rows 29 and 30 of the fault matrix: the server dies, or a client does, by each way to the server.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,32 @@ use multiproc_shm::testing::{Chance, kills};
 use multiproc_sys::child::{PidFd, Signal};
 
 const LONG: Duration = Duration::from_secs(60);
+
+/// A server that gives its clients lanes after so many answers.
+fn start(lanes_after: u64) -> Manager {
+    let manager = Manager::builder().shared_memory_after(lanes_after);
+    manager.start().expect("a server")
+}
+
+/// Every test for each way to the server: its socket, and lanes in shared memory.
+macro_rules! by_both_ways {
+    ($($test:ident)*) => {
+        mod by_socket {
+            $(#[test] fn $test() { crate::$test(u64::MAX); })*
+        }
+
+        mod by_lanes {
+            $(#[test] fn $test() { crate::$test(0); })*
+        }
+    };
+}
+
+by_both_ways! {
+    fault_29_every_waiting_client_hears_of_the_servers_death
+    fault_30_a_dead_client_gives_back_its_locks_permits_and_references
+    fault_30_clients_killed_at_any_moment_leave_a_server_that_serves
+    fault_30_a_barrier_breaks_when_one_who_waits_dies
+}
 
 fn kill(pid: u32) {
     let process = PidFd::open(pid).expect("it lives");
@@ -25,11 +51,10 @@ fn socket_directory(manager: &Manager) -> std::path::PathBuf {
         .to_owned()
 }
 
-#[test]
-fn fault_29_every_waiting_client_hears_of_the_servers_death() {
+fn fault_29_every_waiting_client_hears_of_the_servers_death(lanes_after: u64) {
     let mut worst = Duration::ZERO;
     for _ in 0..kills(20) {
-        let manager = Manager::start().expect("a server");
+        let manager = start(lanes_after);
         let lock = manager.lock().expect("a lock");
         let _held = lock.acquire().expect("acquired");
         let queue = manager.queue::<u32>(1).expect("a queue");
@@ -83,9 +108,8 @@ fn hold_until_killed((lock, semaphore, dict, holding): Held) {
     }
 }
 
-#[test]
-fn fault_30_a_dead_client_gives_back_its_locks_permits_and_references() {
-    let manager = Manager::start().expect("a server");
+fn fault_30_a_dead_client_gives_back_its_locks_permits_and_references(lanes_after: u64) {
+    let manager = start(lanes_after);
     let lock = manager.lock().expect("a lock");
     let semaphore = manager.semaphore(1).expect("a semaphore");
     let dict = manager.dict::<u32, ListProxy<u8>>().expect("a dict");
@@ -148,9 +172,8 @@ fn work((dict, lock, queue): (DictProxy<u32, u32>, LockProxy, QueueProxy<u32>)) 
     }
 }
 
-#[test]
-fn fault_30_clients_killed_at_any_moment_leave_a_server_that_serves() {
-    let manager = Manager::start().expect("a server");
+fn fault_30_clients_killed_at_any_moment_leave_a_server_that_serves(lanes_after: u64) {
+    let manager = start(lanes_after);
     let dict = manager.dict().expect("a dict");
     let lock = manager.lock().expect("a lock");
     let queue = manager.queue::<u32>(4).expect("a queue");
@@ -194,9 +217,8 @@ fn stand_at(barrier: BarrierProxy) {
     let _ = barrier.wait();
 }
 
-#[test]
-fn fault_30_a_barrier_breaks_when_one_who_waits_dies() {
-    let manager = Manager::start().expect("a server");
+fn fault_30_a_barrier_breaks_when_one_who_waits_dies(lanes_after: u64) {
+    let manager = start(lanes_after);
     let barrier = manager.barrier(3).expect("a barrier");
     let doomed = Process::new(stand_at, barrier.clone())
         .start()

@@ -1,4 +1,4 @@
-//! What the objects of a manager do, alone and with many clients.
+//! What the objects of a manager do, alone and with many clients, by each way to the server.
 
 use std::time::Duration;
 
@@ -9,8 +9,40 @@ use multiproc_process::Process;
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn manager() -> Manager {
-    Manager::start().expect("a server")
+/// A server that gives its clients lanes after so many answers.
+fn manager(lanes_after: u64) -> Manager {
+    let manager = Manager::builder().shared_memory_after(lanes_after);
+    manager.start().expect("a server")
+}
+
+/// Every test for each way to the server: its socket, and lanes in shared memory.
+macro_rules! by_both_ways {
+    ($($test:ident)*) => {
+        mod by_socket {
+            $(#[test] fn $test() { crate::$test(crate::manager(u64::MAX)); })*
+        }
+
+        mod by_lanes {
+            $(#[test] fn $test() { crate::$test(crate::manager(0)); })*
+        }
+    };
+}
+
+by_both_ways! {
+    four_clients_lose_no_update
+    an_entry_that_stays_is_met_once_while_others_come_and_go
+    bulk_calls_and_calls_under_way
+    a_list_is_changed_from_both_ends_and_within
+    a_long_list_comes_in_pages
+    a_lock_excludes_processes_and_threads
+    a_timed_wait_ends_and_leaves_nothing_behind
+    a_barrier_lets_all_go_together
+    queues_carry_items_between_processes
+    a_panic_in_an_object_comes_back_and_poisons_only_that_object
+    a_long_function_holds_up_only_its_own_object
+    proxies_nest_and_keep_their_objects_alive
+    proxies_travel_by_other_channels_and_outlive_their_sender
+    another_connection_sees_the_same_server_but_not_the_objects_of_others
 }
 
 fn add_up(dict: DictProxy<String, u64>) {
@@ -20,9 +52,7 @@ fn add_up(dict: DictProxy<String, u64>) {
     }
 }
 
-#[test]
-fn four_clients_lose_no_update() {
-    let manager = manager();
+fn four_clients_lose_no_update(manager: Manager) {
     let dict = manager.dict::<String, u64>().expect("a dict");
     let clients: Vec<_> = (0..4)
         .map(|_| Process::new(add_up, dict.clone()).start().expect("started"))
@@ -33,9 +63,7 @@ fn four_clients_lose_no_update() {
     assert_eq!(dict.get("n").expect("there"), Some(1200));
 }
 
-#[test]
-fn an_entry_that_stays_is_met_once_while_others_come_and_go() {
-    let manager = manager();
+fn an_entry_that_stays_is_met_once_while_others_come_and_go(manager: Manager) {
     let dict = manager.dict::<u32, u32>().expect("a dict");
     dict.extend((0..5000).map(|n| (n * 2, n))).expect("filled");
     let mut met = Vec::new();
@@ -53,9 +81,7 @@ fn an_entry_that_stays_is_met_once_while_others_come_and_go() {
     assert!(stayed.iter().copied().eq((0..5000).map(|n| n * 2)));
 }
 
-#[test]
-fn bulk_calls_and_calls_under_way() {
-    let manager = manager();
+fn bulk_calls_and_calls_under_way(manager: Manager) {
     let dict = manager.dict::<u32, String>().expect("a dict");
     let under_way: Vec<_> = (0..500)
         .map(|n| dict.insert_async(n, n.to_string()))
@@ -86,9 +112,7 @@ fn bulk_calls_and_calls_under_way() {
     assert!(dict.is_empty().expect("counted"));
 }
 
-#[test]
-fn a_list_is_changed_from_both_ends_and_within() {
-    let manager = manager();
+fn a_list_is_changed_from_both_ends_and_within(manager: Manager) {
     let list = manager.list::<String>().expect("a list");
     let words = ["pear", "fig", "apple"].map(String::from);
     list.extend(words).expect("extended");
@@ -122,9 +146,7 @@ fn a_list_is_changed_from_both_ends_and_within() {
     );
 }
 
-#[test]
-fn a_long_list_comes_in_pages() {
-    let manager = manager();
+fn a_long_list_comes_in_pages(manager: Manager) {
     let list = manager.list::<Vec<u8>>().expect("a list");
     for _ in 0..20 {
         list.extend((0..200).map(|n| vec![n as u8; 1000]))
@@ -150,9 +172,7 @@ fn pass_on((lock, total, times): (LockProxy, Remote<u64>, u32)) {
     }
 }
 
-#[test]
-fn a_lock_excludes_processes_and_threads() {
-    let manager = manager();
+fn a_lock_excludes_processes_and_threads(manager: Manager) {
     let lock = manager.lock().expect("a lock");
     let total = manager.object(0u64).expect("an object");
     let argument = || (lock.clone(), total.clone(), 100);
@@ -167,9 +187,7 @@ fn a_lock_excludes_processes_and_threads() {
     assert_eq!(total.call(|n, ()| *n, ()).expect("read"), 300);
 }
 
-#[test]
-fn a_timed_wait_ends_and_leaves_nothing_behind() {
-    let manager = manager();
+fn a_timed_wait_ends_and_leaves_nothing_behind(manager: Manager) {
     let (lock, queue) = (
         manager.lock().expect("a lock"),
         manager.queue::<u8>(1).expect("a queue"),
@@ -235,9 +253,7 @@ fn meet(barrier: BarrierProxy) -> usize {
     barrier.wait().expect("all came").index()
 }
 
-#[test]
-fn a_barrier_lets_all_go_together() {
-    let manager = manager();
+fn a_barrier_lets_all_go_together(manager: Manager) {
     let barrier = manager.barrier(3).expect("a barrier");
     let others = [(); 2].map(|()| {
         Process::new(meet, barrier.clone())
@@ -276,9 +292,7 @@ fn echo((from, to): (QueueProxy<u32>, QueueProxy<u32>)) {
     }
 }
 
-#[test]
-fn queues_carry_items_between_processes() {
-    let manager = manager();
+fn queues_carry_items_between_processes(manager: Manager) {
     let (there, back) = (
         manager.queue(2).expect("a queue"),
         manager.queue(2).expect("a queue"),
@@ -310,9 +324,7 @@ struct Account {
     balance: i64,
 }
 
-#[test]
-fn a_panic_in_an_object_comes_back_and_poisons_only_that_object() {
-    let manager = manager();
+fn a_panic_in_an_object_comes_back_and_poisons_only_that_object(manager: Manager) {
     let make = |balance| {
         assert!(balance >= 0, "no debts");
         Account { balance }
@@ -363,9 +375,7 @@ fn a_panic_in_an_object_comes_back_and_poisons_only_that_object() {
     assert_eq!(dict.get(&1).expect("not poisoned"), Some(1));
 }
 
-#[test]
-fn a_long_function_holds_up_only_its_own_object() {
-    let manager = manager();
+fn a_long_function_holds_up_only_its_own_object(manager: Manager) {
     let (gate, slow) = (
         manager.event().expect("an event"),
         manager.object(0u32).expect("one"),
@@ -400,9 +410,7 @@ fn a_long_function_holds_up_only_its_own_object() {
     }
 }
 
-#[test]
-fn proxies_nest_and_keep_their_objects_alive() {
-    let manager = manager();
+fn proxies_nest_and_keep_their_objects_alive(manager: Manager) {
     let (before, _) = manager.census().expect("counted");
     let outer = manager.dict::<String, ListProxy<u32>>().expect("a dict");
     {
@@ -447,9 +455,7 @@ fn forward(queue: multiproc_queue::Queue<ListProxy<u32>>) {
     list.push(1).expect("pushed");
 }
 
-#[test]
-fn proxies_travel_by_other_channels_and_outlive_their_sender() {
-    let manager = manager();
+fn proxies_travel_by_other_channels_and_outlive_their_sender(manager: Manager) {
     let (before, _) = manager.census().expect("counted");
     let queue = multiproc_queue::Queue::bounded(2).expect("a queue");
     let dict = manager.dict::<u8, ListProxy<u32>>().expect("a dict");
@@ -466,9 +472,7 @@ fn proxies_travel_by_other_channels_and_outlive_their_sender() {
     settles(&manager, before);
 }
 
-#[test]
-fn another_connection_sees_the_same_server_but_not_the_objects_of_others() {
-    let manager = manager();
+fn another_connection_sees_the_same_server_but_not_the_objects_of_others(manager: Manager) {
     let other = Manager::connect(manager.address(), manager.authkey()).expect("connected");
     let dict = other.dict::<u8, u8>().expect("a dict");
     dict.insert(1, 2).expect("inserted");

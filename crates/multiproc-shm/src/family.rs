@@ -261,6 +261,17 @@ pub fn claim(handle: Handle) -> Result<Object, OpenError> {
     object::claim(arena, handle)
 }
 
+/// Takes a reference of this process's own to an object that another member keeps alive meanwhile. For
+/// handles that came by a channel that keeps no references.
+///
+/// # Errors
+///
+/// [`OpenError::NotFound`] if there is no such object in this family.
+pub fn open(handle: Handle) -> Result<Object, OpenError> {
+    let arena = arena::existing().ok_or(OpenError::NotFound)?;
+    object::open(arena, handle)
+}
+
 /// A child of this process has been reaped: everybody who sleeps is woken, and another thread gives
 /// back what it held. Takes no shared lock.
 pub fn member_died(id: MemberId) {

@@ -74,7 +74,7 @@ pub use ring::{Found, Frame, HeadGuard, PushError, Ring, TailGuard};
 pub use segment::{SharedMemory, SharedMemoryManager};
 pub use sleep::Sleeper;
 pub use waitable::{Sources, Waitable};
-pub use waiting::{Late, Patience, Waiting};
+pub use waiting::{Hope, Late, Patience, Waiting};
 pub use watch::Watch;
 
 #[doc = include_str!("../PROTOCOL.md")]

@@ -49,9 +49,10 @@ pub struct Patience {
     hope: Hope,
 }
 
-/// Whether it pays off to stay awake for longer.
+/// Whether it pays off to stay awake for longer. Private to the process; a wrong guess costs what one
+/// such wait costs.
 #[derive(Debug, Default)]
-struct Hope {
+pub struct Hope {
     /// How many waits are to pass between hopeful ones.
     apart: AtomicU32,
     /// How many are yet to pass.
@@ -60,14 +61,14 @@ struct Hope {
 
 impl Hope {
     /// Whether the next wait is to be hopeful.
-    fn next(&self) -> bool {
+    pub fn next(&self) -> bool {
         let left = self.left.load(Ordering::Relaxed);
         self.left.store(left.saturating_sub(1), Ordering::Relaxed);
         left == 0
     }
 
     /// Whether a hopeful wait has found what it hoped for.
-    fn learn(&self, found: bool) {
+    pub fn learn(&self, found: bool) {
         let apart = self.apart.load(Ordering::Relaxed);
         let apart = if found {
             0

@@ -1,0 +1,198 @@
+//! The ways between a client and its server: a socket, and lanes in the family's memory once the
+//! server has offered some and the client has turned to them. The socket stays, for wakes, and because
+//! it ends with the server.
+//!
+//! The invariant: **one thread sends at a time, one receives**; `Client` sees to that.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use multiproc_shm::Hope;
+use multiproc_sys::processors;
+
+use crate::lane::{Broken, Lanes};
+use crate::link::{self, Control, End, Reader, Said};
+use crate::message::Reply;
+
+/// Looks before anything else: about a microsecond, in which a server that is awake answers.
+const LOOKS: u32 = 24;
+
+/// How long a wait stays awake where that has paid off. It must be longer than it takes the server to be
+/// woken and to answer.
+const HOPEFUL: Duration = Duration::from_micros(20);
+
+#[derive(Debug)]
+pub(super) struct Ways {
+    stream: TcpStream,
+    /// What the server has offered; `None` if that cannot be reached from here.
+    offered: OnceLock<Option<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    lanes: Lanes,
+    hope: Hope,
+}
+
+/// What is to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Outbound {
+    pub(super) buffer: Vec<u8>,
+    /// How much of it has been sent.
+    sent: usize,
+    /// The offer has been answered: from then on requests go by the lane, if there is one.
+    answered: bool,
+}
+
+/// What has come in parts.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    socket: Reader,
+    lane: Reader,
+}
+
+impl Inbound {
+    pub(super) fn new() -> Inbound {
+        let reader = || Reader::new(u64::MAX);
+        Inbound {
+            socket: reader(),
+            lane: reader(),
+        }
+    }
+}
+
+impl Ways {
+    /// Over a stream that blocks.
+    pub(super) fn new(stream: TcpStream) -> Ways {
+        Ways {
+            stream,
+            offered: OnceLock::new(),
+        }
+    }
+
+    fn shared(&self) -> Option<&Shared> {
+        self.offered.get()?.as_ref()
+    }
+
+    /// Sends what is in `out`; whether that was all. Only a lane that is full leaves something.
+    pub(super) fn send(&self, out: &mut Outbound) -> io::Result<bool> {
+        if out.buffer.is_empty() {
+            return Ok(true);
+        }
+        match self.shared() {
+            Some(shared) if out.answered => {
+                let lane = &shared.lanes.requests;
+                let written = lane.write(&out.buffer[out.sent..]);
+                out.sent += written.map_err(|Broken| io::ErrorKind::InvalidData)?;
+                if lane.must_wake_reader() {
+                    self.wake();
+                }
+                if out.sent < out.buffer.len() {
+                    return Ok(false);
+                }
+            }
+            shared => {
+                if let (false, Some(_)) = (out.answered, self.offered.get()) {
+                    link::put_control(&mut out.buffer, &Control::Turn(shared.is_some()));
+                    out.answered = true;
+                }
+                (&self.stream).write_all(&out.buffer)?;
+            }
+        }
+        out.clear();
+        Ok(true)
+    }
+
+    /// The server is to wake whoever receives when there is room. Try to send once more after it.
+    pub(super) fn want_room(&self) {
+        if let Some(shared) = self.shared() {
+            shared.lanes.requests.writer_waits();
+        }
+    }
+
+    /// An end of the stream shows wherever something is read.
+    fn wake(&self) {
+        let _ = (&self.stream).write_all(link::wake_frame());
+    }
+
+    /// Waits until something comes; replies are appended to `replies`. Returns without any where the
+    /// server has made room.
+    pub(super) fn receive(
+        &self,
+        inbound: &mut Inbound,
+        replies: &mut Vec<Reply>,
+    ) -> Result<(), End> {
+        let mut take = |said| match said {
+            Said::Message(reply) => {
+                replies.push(reply);
+                Ok(())
+            }
+            Said::Control(Control::Lanes(words)) => {
+                let shared = Lanes::open(words).map(|lanes| Shared {
+                    lanes,
+                    hope: Hope::default(),
+                });
+                self.offered.set(shared).map_err(|_| End::Protocol)
+            }
+            Said::Control(Control::Wake) => Ok(()),
+            Said::Control(Control::Turn(_)) => Err(End::Protocol),
+        };
+        let Some(shared) = self.shared() else {
+            return inbound.socket.read(&self.stream, take).map(drop);
+        };
+        let lane = &shared.lanes.replies;
+        let mut end = Ok(false);
+        if !shared.stay_awake() {
+            if lane.reader_sleeps() {
+                end = inbound.socket.read(&self.stream, &mut take);
+            }
+            lane.reader_is_awake();
+        }
+        // Also at the end: what was answered before it is there.
+        if !lane.is_empty() {
+            inbound.lane.read_lane(lane, take)?;
+        }
+        if lane.must_wake_writer() {
+            self.wake();
+        }
+        end.map(drop)
+    }
+}
+
+impl Shared {
+    /// Looks for an answer for as long as that pays off; whether there is one.
+    fn stay_awake(&self) -> bool {
+        let has_come = || !self.lanes.replies.is_empty();
+        if processors::online() < 2 {
+            return has_come();
+        }
+        for _ in 0..LOOKS {
+            if has_come() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if !self.hope.next() {
+            return has_come();
+        }
+        let began = Instant::now();
+        let mut found = false;
+        while !found && began.elapsed() < HOPEFUL {
+            // The server may be waiting for this processor.
+            std::thread::yield_now();
+            found = has_come();
+        }
+        self.hope.learn(found);
+        found
+    }
+}
+
+impl Outbound {
+    pub(super) fn clear(&mut self) {
+        self.buffer.clear();
+        self.buffer.shrink_to(64 << 10);
+        self.sent = 0;
+    }
+}
