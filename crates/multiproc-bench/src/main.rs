@@ -13,7 +13,7 @@
 //! |---|---|---|---|
 //! | `start` | `ours`, `ours-plain` (no ballast, no argument), `ours-spawn`, `ours-fork`, `raw-fork`, `raw-fork-pages`, `procspawn` | `reps`, `ballast` (MiB touched in the parent), `thp`, `argument` (bytes), `batch` (so many at a time) | `start_join_p50`, `_p99` (ns), `page_faults`, `starts_per_s`, `cpu_us_per_start` |
 //! | `lock` | `ours`, `parking_lot` | | `ns_per_op` |
-//! | `oneway` | `ours`, `ours-batch`, `ours-thread`, `ours-alone`, `ours-pipe`, `ours-view`; `crossbeam`, `crossbeam-alone` (threads), `ipc-channel`, `socketpair`, `ring`, `memcpy` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
+//! | `oneway` | `ours`, `ours-batch`, `ours-thread`, `ours-alone`, `ours-pipe`, `ours-view`; `crossbeam`, `crossbeam-alone` (threads), `ipc-channel`, `socketpair`, `ring`, `memcpy`, `clone` | `size`, `producers`, `consumers`, `ms`, `pin` (`free`, `same`, `split`) | `msgs_per_s`, `mib_per_s` |
 //! | `peak` | `ours` | `size` | `over_payload` |
 //! | `pingpong` | `ours`, `ours-view`, `ours-queue`, `ours-thread`; `spin-futex`, `futex`, `ipc-channel`, `socketpair` | `reps`, `pin`, `pause` (µs before each, so that the other side sleeps) | `rtt_p50`, `_p99` (ns) |
 //! | `semaphore`, `value` | `ours`, `lock` (ours) | | `ns_per_op` |

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 fn workers(args: &Args) -> usize {
-    args.size("workers", multiproc::cpu_count())
+    args.size("workers", multiproc::cpu_count().min(2))
 }
 
 fn pool(args: &Args) -> Result<Pool, multiproc::BuildError> {

@@ -14,6 +14,7 @@
 //! | `ours-view` | a pipe that reads the bytes where the producer has them, and writes them where the consumer wants them |
 //! | `ring` | the limit: memory and two counters, and who has to wait looks without end |
 //! | `memcpy` | the limit for large ones: a copy in, nothing else |
+//! | `clone` | the same where each message is made anew, and its copy too |
 
 mod pipes;
 mod queues;
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         "ring" if setup.size > ring::MOST => args.unsupported("small messages"),
         "ring" => ring::spinning(&setup)?,
         "memcpy" => rivals::memcpy(&setup),
+        "clone" => rivals::clone(&setup),
         _ => args.unsupported("no such implementation"),
     };
     let rate = messages as f64 / time.as_secs_f64();

@@ -98,6 +98,18 @@ pub(super) fn memcpy(setup: &Setup) -> Rate {
     })
 }
 
+/// The limit of what owns its messages: each is made, and its copy too.
+pub(super) fn clone(setup: &Setup) -> Rate {
+    setup.calibrated(&mut |n| {
+        let started = Instant::now();
+        for count in 0..n {
+            let message = black_box(written(setup.size, count));
+            black_box(read(&black_box(message.clone())));
+        }
+        started.elapsed()
+    })
+}
+
 /// Batches of messages to a forked process, which says when it has read each.
 pub(super) fn between(
     setup: &Setup,

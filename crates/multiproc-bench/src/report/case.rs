@@ -27,7 +27,8 @@ pub(super) struct Case {
     pub(super) is_rate: bool,
     /// With fewer processors it says nothing.
     pub(super) cpus: usize,
-    /// Where the rest goes. `{row:metric}` stands for what that row says of a metric in this very run.
+    /// Where the rest goes. `{row:metric/scale}` stands for what that row says of a metric in this very
+    /// run, divided by a number (or not, without `/scale`).
     pub(super) note: &'static str,
 }
 
@@ -47,6 +48,8 @@ pub(super) enum What {
     Limit,
     /// Another way of ours.
     Own,
+    /// What a note speaks of: a part of the work, or something else in its place.
+    Part,
 }
 
 #[derive(Clone, Copy)]
@@ -191,6 +194,10 @@ pub(super) const fn limit(imp: &'static str) -> Rival {
 
 pub(super) const fn own(imp: &'static str) -> Rival {
     Rival::new(imp, What::Own)
+}
+
+pub(super) const fn part(imp: &'static str) -> Rival {
+    Rival::new(imp, What::Part)
 }
 
 impl Rival {

@@ -155,9 +155,11 @@ fn filled(note: &str, figures: &[Figures]) -> String {
     for part in parts {
         let (name, rest) = part.split_once('}').expect("a note's names are closed");
         let (imp, metric) = name.split_once(':').expect("row:metric");
+        let (metric, scale) = metric.split_once('/').unwrap_or((metric, "1"));
+        let scale: f64 = scale.parse().expect("a scale is a number");
         let row = figures.iter().find(|row| row.imp == imp);
         let value = row.and_then(|row| row.median(metric));
-        text += &value.map_or("?".to_owned(), shown);
+        text += &value.map_or("?".to_owned(), |value| shown(value / scale));
         text += rest;
     }
     text

@@ -7,7 +7,7 @@ mod messages;
 mod pools;
 mod starts;
 
-use super::case::{Case, Goal, Group, limit, own, peer};
+use super::case::{Case, Goal, Group, limit, own, part, peer};
 
 pub(super) const GROUPS: &[Group] = &[
     Group {

@@ -1,6 +1,6 @@
 //! Processes: from start to joined, one by one and many at a time.
 
-use super::{Case, Goal, limit, own, peer};
+use super::{Case, Goal, limit, own, part, peer};
 
 pub(super) const CASES: &[Case] = &[
     Case::micros(
@@ -12,7 +12,7 @@ pub(super) const CASES: &[Case] = &[
         own("ours-spawn"),
         own("ours-fork"),
         limit("raw-fork").at_most(1.5),
-        limit("raw-fork-pages"),
+        part("raw-fork-pages"),
         peer("procspawn"),
         peer("cpython-fork"),
         peer("cpython-forkserver"),
