@@ -287,22 +287,24 @@ impl Zygote {
 
     /// The environment that is wanted as a file, if it differs from the one that the fork server has.
     fn changed_environment(&mut self, wishes: &Wishes) -> Result<Option<BorrowedFd<'_>>, Errno> {
-        let wanted = match wishes.environment.is_empty() {
-            true => None,
-            false => Some(environment_to_bytes(&wishes.environment())),
-        };
-        let is = |block: &[u8]| match &wanted {
-            Some(wanted) => *wanted == *block,
-            None => environment::is(block),
-        };
-        if is(&self.environment) {
+        // Nearly always it is this process's, and still the same.
+        let is_ours = |block: &[u8]| wishes.environment.is_empty() && environment::is(block);
+        if is_ours(&self.environment) {
             return Ok(None);
         }
-        let known = self.changed.as_ref().is_some_and(|(last, _)| is(last));
-        if !known {
-            let wanted = wanted.unwrap_or_else(|| environment_to_bytes(&wishes.environment()));
-            let file = memory::sealed_bytes("multiproc-environment", &wanted)?;
-            self.changed = Some((wanted, file));
+        if !self.changed.as_ref().is_some_and(|(last, _)| is_ours(last)) {
+            let wanted = environment_to_bytes(&wishes.environment());
+            if wanted == self.environment {
+                return Ok(None);
+            }
+            if self
+                .changed
+                .as_ref()
+                .is_none_or(|(last, _)| *last != wanted)
+            {
+                let file = memory::sealed_bytes("multiproc-environment", &wanted)?;
+                self.changed = Some((wanted, file));
+            }
         }
         Ok(self.changed.as_ref().map(|(_, file)| file.as_fd()))
     }
