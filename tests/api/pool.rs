@@ -56,6 +56,37 @@ fn basics() -> Res {
 }
 
 #[test]
+fn imap_with_timeouts() -> Res {
+    let pool = Pool::new(1)?;
+    let nap = |ms: u64| {
+        std::thread::sleep(Duration::from_millis(ms));
+        ms
+    };
+    let mut results = pool.imap(nap, [200, 1]);
+    assert!(results.try_next().unwrap().unwrap_err().is_timed_out());
+    assert!(
+        results
+            .next_timeout(MS)
+            .unwrap()
+            .unwrap_err()
+            .is_timed_out()
+    );
+    assert_eq!(results.next().unwrap()?, 200);
+    assert_eq!(results.next_timeout(1000 * MS).unwrap()?, 1);
+    assert!(results.next_deadline(Instant::now()).is_none());
+    let mut results = pool.imap_unordered(nap, [200, 1]);
+    assert!(
+        results
+            .next_timeout(MS)
+            .unwrap()
+            .unwrap_err()
+            .is_timed_out()
+    );
+    assert_eq!(results.next().unwrap()?, 200);
+    Ok(())
+}
+
+#[test]
 fn callbacks() -> Res {
     let pool = Pool::new(2)?;
     let (tx, rx) = std::sync::mpsc::channel();

@@ -256,17 +256,16 @@ impl<I> Feed<I> {
         !self.more && self.taken == self.fed
     }
 
-    /// Takes out the answers that have come, waiting for one. Call [`Feed::fill`] first.
-    pub(crate) fn take(&mut self, batch: &mut Batch)
+    /// Takes out the answers that have come, waiting for one; false if none did until `deadline`. Call
+    /// [`Feed::fill`] first.
+    pub(crate) fn take(&mut self, batch: &mut Batch, deadline: Deadline) -> bool
     where
         I: Iterator,
     {
         let then = if self.more { Then::Feed } else { Then::Nothing };
-        if self.taken < self.fed {
-            let waited = self
-                .hub
-                .wait(&self.job, self.taken + 1, then, Deadline::NEVER);
-            debug_assert!(waited, "there is no deadline");
+        let waits = self.taken < self.fed;
+        if waits && !self.hub.wait(&self.job, self.taken + 1, then, deadline) {
+            return false;
         }
         self.job.take(batch);
         self.taken += batch.outcomes.len();
@@ -279,6 +278,7 @@ impl<I> Feed<I> {
             };
             self.options.report(self.taken, total);
         }
+        true
     }
 }
 

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use multiproc_sys::clock::Deadline;
 use multiproc_wire::FunctionError;
 use multiproc_wire::task::TaskRef;
 use serde::Serialize;
@@ -430,7 +431,7 @@ where
         if feed.is_exhausted() {
             return;
         }
-        feed.take(&mut batch);
+        feed.take(&mut batch, Deadline::NEVER);
         feed.used += batch.outcomes.len();
         for outcome in &batch.outcomes {
             each(feed, outcome.index, batch.read(outcome));

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
+use std::time::{Duration, Instant};
 
+use multiproc_sys::clock::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::chunk::MOST_ITEMS;
-use crate::error::TaskError;
+use crate::error::{TaskError, TaskErrorKind};
 use crate::feed::{Feed, Size};
 use crate::job::Batch;
 
@@ -19,6 +21,16 @@ const CHUNKS_AHEAD: usize = 8;
 
 /// After so many results, more items are handed in, though others are still there to be taken.
 const REFILL: usize = 32;
+
+/// What comes next.
+enum Next<R> {
+    /// The outcome of the item with this index.
+    Outcome(usize, Result<R, TaskError>),
+    /// Nothing came until the deadline.
+    Late,
+    /// Nothing more comes.
+    End,
+}
 
 /// Outcomes as they come.
 struct Stream<A, R, I> {
@@ -68,18 +80,24 @@ where
         }
     }
 
-    /// The next outcome in order of arrival, with its index.
-    fn next(&mut self) -> Option<(usize, Result<R, TaskError>)> {
+    /// The next outcome in order of arrival.
+    fn next(&mut self, deadline: Deadline) -> Next<R> {
         let feed = match &mut self.feed {
             Ok(feed) => feed,
-            Err(refused) => return refused.take().map(|error| (error.index(), Err(error))),
+            Err(refused) => {
+                return refused
+                    .take()
+                    .map_or(Next::End, |error| Next::Outcome(error.index(), Err(error)));
+            }
         };
         while self.at == self.batch.outcomes.len() {
             feed.fill();
             if feed.is_exhausted() {
-                return None;
+                return Next::End;
             }
-            feed.take(&mut self.batch);
+            if !feed.take(&mut self.batch, deadline) {
+                return Next::Late;
+            }
             (self.at, self.since_refill) = (0, 0);
         }
         if self.since_refill == REFILL {
@@ -89,7 +107,7 @@ where
         let outcome = &self.batch.outcomes[self.at];
         self.at += 1;
         self.since_refill += 1;
-        Some((outcome.index, self.batch.read(outcome)))
+        Next::Outcome(outcome.index, self.batch.read(outcome))
     }
 
     fn used(&mut self) {
@@ -145,6 +163,24 @@ where
         self.stream.set_most(items);
         self
     }
+
+    fn next_until(&mut self, deadline: Deadline) -> Option<Result<R, TaskError>> {
+        while !matches!(self.early.front(), Some(Some(_))) {
+            let (index, result) = match self.stream.next(deadline) {
+                Next::Outcome(index, result) => (index, result),
+                Next::Late => return Some(Err(late(self.given))),
+                Next::End => return None,
+            };
+            let place = index - self.given;
+            if self.early.len() <= place {
+                self.early.resize_with(place + 1, || None);
+            }
+            self.early[place] = Some(result);
+        }
+        self.given += 1;
+        self.stream.used();
+        self.early.pop_front().flatten()
+    }
 }
 
 impl<A, R, I> ImapUnordered<A, R, I>
@@ -170,7 +206,55 @@ where
         self.stream.set_most(items);
         self
     }
+
+    fn next_until(&mut self, deadline: Deadline) -> Option<Result<R, TaskError>> {
+        match self.stream.next(deadline) {
+            Next::Outcome(_, result) => {
+                self.stream.used();
+                Some(result)
+            }
+            Next::Late => Some(Err(late(0))),
+            Next::End => None,
+        }
+    }
 }
+
+/// Of a timed `next`: the task goes on, and its result can still be had.
+#[cold]
+fn late(index: usize) -> TaskError {
+    TaskError::new(TaskErrorKind::TimedOut, index)
+}
+
+macro_rules! timed {
+    ($name:ident) => {
+        impl<A, R, I> $name<A, R, I>
+        where
+            A: Serialize + DeserializeOwned + 'static,
+            R: Serialize + DeserializeOwned + 'static,
+            I: Iterator<Item = A>,
+        {
+            /// The next result if it is there. If not, an error of the kind
+            /// [`TimedOut`](TaskErrorKind::TimedOut), after which one can ask again.
+            pub fn try_next(&mut self) -> Option<Result<R, TaskError>> {
+                self.next_until(Deadline::NOW)
+            }
+
+            /// The next result, for which it waits for at most `timeout`. If it does not come, an error
+            /// of the kind [`TimedOut`](TaskErrorKind::TimedOut), after which one can ask again.
+            pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<R, TaskError>> {
+                self.next_until(Deadline::after(timeout))
+            }
+
+            /// As `next_timeout`, until `deadline`.
+            pub fn next_deadline(&mut self, deadline: Instant) -> Option<Result<R, TaskError>> {
+                self.next_until(Deadline::at(deadline))
+            }
+        }
+    };
+}
+
+timed!(Imap);
+timed!(ImapUnordered);
 
 impl<A, R, I> Iterator for Imap<A, R, I>
 where
@@ -181,17 +265,7 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Result<R, TaskError>> {
-        while !matches!(self.early.front(), Some(Some(_))) {
-            let (index, result) = self.stream.next()?;
-            let place = index - self.given;
-            if self.early.len() <= place {
-                self.early.resize_with(place + 1, || None);
-            }
-            self.early[place] = Some(result);
-        }
-        self.given += 1;
-        self.stream.used();
-        self.early.pop_front().flatten()
+        self.next_until(Deadline::NEVER)
     }
 }
 
@@ -204,9 +278,7 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Result<R, TaskError>> {
-        let (_, result) = self.stream.next()?;
-        self.stream.used();
-        Some(result)
+        self.next_until(Deadline::NEVER)
     }
 }
 
