@@ -28,7 +28,7 @@ mod scope;
 mod write;
 
 use std::any::{Any, TypeId, type_name};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use serde::Serialize;
@@ -128,15 +128,16 @@ pub fn encode_checked_into<T>(value: &T, parcel: &mut Parcel) -> Result<(), Enco
 where
     T: Serialize + DeserializeOwned + 'static,
 {
-    thread_local! {
-        static CHECKED: RefCell<HashSet<TypeId>> = RefCell::default();
-    }
     let (bytes_before, attachments_before) = (parcel.bytes.len(), parcel.attachments.len());
     encode_into(value, parcel)?;
     let type_id = TypeId::of::<T>();
+    if LAST_CHECKED.get() == Some(type_id) {
+        return Ok(());
+    }
     // A thread that is being taken down has no list any more, and checks nothing.
     let is_new = |checked: &RefCell<HashSet<TypeId>>| !checked.borrow().contains(&type_id);
     if raw_bytes(value).is_some() || !CHECKED.try_with(is_new).unwrap_or(false) {
+        LAST_CHECKED.set(Some(type_id));
         return Ok(());
     }
     let outcome = check_readable::<T>(&parcel.bytes[bytes_before..]);
@@ -146,8 +147,16 @@ where
     } else {
         // Failing only means that the check is made again.
         let _ = CHECKED.try_with(|checked| checked.borrow_mut().insert(type_id));
+        LAST_CHECKED.set(Some(type_id));
     }
     outcome
+}
+
+thread_local! {
+    /// The types that were read back once on this thread.
+    static CHECKED: RefCell<HashSet<TypeId>> = RefCell::default();
+    /// The one of them that was sent last: most often the next one, too, and found without a hash.
+    static LAST_CHECKED: Cell<Option<TypeId>> = const { Cell::new(None) };
 }
 
 /// Reads the value back as far as its first handle, which is not made: a second handle, dropped

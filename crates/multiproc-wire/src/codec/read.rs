@@ -26,6 +26,7 @@ pub(super) struct Reader<'de> {
 }
 
 impl<'de> Reader<'de> {
+    #[inline]
     pub(super) fn new(bytes: &'de [u8]) -> Reader<'de> {
         Reader {
             rest: bytes,
@@ -35,6 +36,7 @@ impl<'de> Reader<'de> {
     }
 
     /// What no value has taken yet.
+    #[inline]
     pub(super) fn rest(&self) -> &'de [u8] {
         self.rest
     }

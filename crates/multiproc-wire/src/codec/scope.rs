@@ -44,11 +44,6 @@ impl List {
         }
     }
 
-    #[inline]
-    fn into_vec(self) -> Vec<Attachment> {
-        self.0.map(|list| list.0).unwrap_or_default()
-    }
-
     fn get(&self, index: u32) -> Option<&Attachment> {
         self.0.as_ref()?.0.get(index as usize)
     }
@@ -114,7 +109,11 @@ impl<'p> Encoding<'p> {
         let attachments_before = parcel.attachments.len();
         let former = match is_there() {
             true => {
-                let list = List::new(std::mem::take(&mut parcel.attachments));
+                // What is empty is left where it is: moving it to and fro costs as much as a number.
+                let list = match parcel.attachments.is_empty() {
+                    true => List(None),
+                    false => List::new(std::mem::take(&mut parcel.attachments)),
+                };
                 enter(Scope::Encoding(list))
             }
             false => None,
@@ -143,9 +142,9 @@ impl Drop for Encoding<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(former) = self.former.take()
-            && let Some(Scope::Encoding(list)) = enter(former)
+            && let Some(Scope::Encoding(List(Some(list)))) = enter(former)
         {
-            self.parcel.attachments = list.into_vec();
+            self.parcel.attachments = list.0;
         }
         if !self.kept {
             self.parcel.bytes.truncate(self.bytes_before);
@@ -162,7 +161,10 @@ pub(super) struct Decoding {
 impl Decoding {
     #[inline]
     pub(super) fn open(attachments: &[Attachment]) -> Decoding {
-        let list = List::new(attachments.to_vec());
+        let list = match attachments {
+            [] => List(None),
+            some => List::new(some.to_vec()),
+        };
         Decoding {
             former: enter(Scope::Decoding(list)),
         }

@@ -22,6 +22,7 @@ pub(super) struct Writer<'b> {
 }
 
 impl<'b> Writer<'b> {
+    #[inline]
     pub(super) fn new(buffer: &'b mut Vec<u8>) -> Writer<'b> {
         Writer {
             leaves: postcard::Serializer {
@@ -54,7 +55,13 @@ impl postcard::ser_flavors::Flavor for Tail<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        // Small numbers by stores, not by a call for each.
+        match *bytes {
+            [one] => self.0.push(one),
+            [one, two] => self.0.extend_from_slice(&[one, two]),
+            [one, two, three] => self.0.extend_from_slice(&[one, two, three]),
+            _ => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
 
