@@ -34,7 +34,7 @@ macro_rules! atomic {
         #[derive(Debug, Default)]
         pub(crate) struct $name(pub(crate) loom::sync::atomic::$name);
 
-        #[expect(dead_code, reason = "not every width needs every operation")]
+        #[allow(dead_code, reason = "not every width needs every operation")]
         impl $name {
             pub(crate) fn load(&self, order: Ordering) -> $of {
                 if step() { self.0.load(order) } else { 0 }
@@ -61,6 +61,14 @@ macro_rules! atomic {
             pub(crate) fn fetch_and(&self, bits: $of, order: Ordering) -> $of {
                 if step() {
                     self.0.fetch_and(bits, order)
+                } else {
+                    0
+                }
+            }
+
+            pub(crate) fn fetch_max(&self, value: $of, order: Ordering) -> $of {
+                if step() {
+                    self.0.fetch_max(value, order)
                 } else {
                     0
                 }

@@ -7,8 +7,10 @@
 //! | bell | `multiproc-shm`'s `bell.rs`, as it is |
 //! | redo log | `multiproc-shm`'s `log.rs`, as it is |
 //! | holders, copies, sequence, event, once, semaphore, gate for readers and writers, barrier | `multiproc-sync`'s `raw/*.rs`, as they are |
+//! | what a pool's worker has taken, who is stopped, the pool's end, where its parent sleeps | `multiproc-pool`'s `words/*.rs`, as they are |
 //! | robust word | a model with the same steps (`door.rs`): the file itself is about the kernel's list, and is covered by the kill at every instruction |
 //! | put, get, cursors | a model of `multiproc-queue`'s PROTOCOL.md over the above (`queue_tests.rs`) |
+//! | tasks and outcomes | a model of `multiproc-pool`'s PROTOCOL.md over the above (`pool_tests.rs`) |
 //!
 //! The futex, the kernel's walk at a death, who is alive and time are models, too: see `door.rs` and
 //! `family.rs`. `ci/model.sh` runs it; the checker explores up to two preemptions, with `CHAOS=n`
@@ -56,6 +58,15 @@ mod log;
     reason = "public there, and only in part needed here"
 )]
 mod plain;
+#[path = "../../multiproc-pool/src/words/alarm.rs"]
+mod pool_alarm;
+#[path = "../../multiproc-pool/src/words/claim.rs"]
+#[expect(dead_code, reason = "only in part needed here")]
+mod pool_claim;
+#[path = "../../multiproc-pool/src/words/seek.rs"]
+mod pool_seek;
+#[path = "../../multiproc-pool/src/words/state.rs"]
+mod pool_state;
 #[path = "../../multiproc-sync/src/raw/mod.rs"]
 #[expect(dead_code, reason = "only in part needed here")]
 mod raw;
@@ -67,6 +78,7 @@ mod holders_tests;
 mod lock_tests;
 mod log_tests;
 mod once_tests;
+mod pool_tests;
 mod queue_tests;
 mod rwlock_tests;
 mod semaphore_tests;

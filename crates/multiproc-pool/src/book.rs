@@ -16,7 +16,7 @@ use multiproc_wire::{DecodeError, EncodeError};
 use crate::error::TaskErrorKind;
 use crate::frame;
 use crate::job::{Answer, Job, Manner, State};
-use crate::outcome::{Kind, RECORD, Record, Span, decode_failure};
+use crate::outcome::{Kind, RECORD, Record, Records, Span, decode_failure};
 use crate::words::{Board, Claim};
 use crate::worker::ticket_of;
 
@@ -89,15 +89,23 @@ impl Chunk {
     }
 
     /// Takes in records of it. `true`: it is answered to the end.
-    fn take_in<'a>(
+    fn take_in(
         &mut self,
-        records: impl Iterator<Item = (Record, &'a [u8])>,
+        ticket: u32,
+        records: &mut Records<'_>,
         mut seen: impl FnMut(usize, Span),
     ) -> bool {
         let job = Arc::clone(&self.job);
         let mut state = job.lock();
-        for (record, body) in records {
+        let mut done = false;
+        while !done && let Some((record, body)) = records.next_of(ticket) {
             let answer = match record.kind {
+                // As nearly all are: told to those who wait after the last of them.
+                Kind::Value if record.item == self.next && self.next < self.count => {
+                    state.value(self.first + self.next as usize, body);
+                    done = self.pass(&mut state, &record);
+                    continue;
+                }
                 Kind::Value => Answer::Value(body),
                 Kind::Span => {
                     if let Some(span) = Span::from_bytes(body) {
@@ -107,11 +115,10 @@ impl Chunk {
                 }
                 kind => Answer::Failed(decode_failure(kind, body), self.lost + 1),
             };
-            if self.answer_in(&mut state, &record, answer) {
-                return true;
-            }
+            done = self.answer_in(&mut state, &record, answer);
         }
-        false
+        state.progressed();
+        done
     }
 
     /// Takes in one outcome, unless the item has one. `true`: the chunk is answered to the end.
@@ -133,6 +140,12 @@ impl Chunk {
             self.lost = 0;
         }
         state.answer(self.first + self.next as usize, answer);
+        self.pass(state, record)
+    }
+
+    /// The next item has been answered. `true`: the chunk is, to the end.
+    #[inline]
+    fn pass(&mut self, state: &mut State, record: &Record) -> bool {
         self.next += 1;
         self.lost = 0;
         let done = self.next == self.count;
@@ -308,7 +321,7 @@ impl Book {
             // Tickets go round after 2^32 pushes; one that a worker has held so long is skipped by
             // a frame without content.
             let taken = self.pushed.contains_key(&ticket);
-            board.renew(ticket);
+            board.withdrawn(ticket).renew();
             let pushed = match &chunk.body {
                 _ if taken => tail.push(&[], 0),
                 Body::Inline(frame) => tail.push(&[frame], 0),
@@ -332,38 +345,18 @@ impl Book {
         ends: &[usize],
         mut seen: impl FnMut(u64, usize, Span),
     ) {
-        let mut start = 0;
-        let mut frames = ends.iter().map(|&end| {
-            let frame = &records[start..end];
-            start = end;
-            Record::from_bytes(frame).map(|record| (record, &frame[RECORD..]))
-        });
-        let mut next = frames.next();
-        while let Some(first) = next {
-            let Some((record, _)) = first else {
-                next = frames.next();
-                continue;
-            };
-            // A worker publishes a whole chunk in a row: one look-up and one lock for all of it.
-            let ticket = record.ticket;
-            let mut run = std::iter::from_fn(|| {
-                let same = next.flatten().filter(|(record, _)| record.ticket == ticket);
-                if same.is_some() {
-                    next = frames.next();
-                }
-                same
-            });
-            match self.pushed.entry(ticket) {
-                Entry::Vacant(_) => run.for_each(drop),
-                Entry::Occupied(mut chunk) => {
-                    let job = chunk.get().job.id;
-                    let seen = |item, span| seen(job, item, span);
-                    if chunk.get_mut().take_in(&mut run, seen) {
-                        chunk.remove();
-                    }
-                    run.for_each(drop);
+        let mut records = Records::new(records, ends);
+        // A worker publishes a whole chunk in a row: one look-up and one lock for all of it.
+        while let Some(ticket) = records.ticket() {
+            if let Entry::Occupied(mut chunk) = self.pushed.entry(ticket) {
+                let job = chunk.get().job.id;
+                let seen = |item, span| seen(job, item, span);
+                if chunk.get_mut().take_in(ticket, &mut records, seen) {
+                    chunk.remove();
                 }
             }
+            // Of a chunk that is answered already.
+            while records.next_of(ticket).is_some() {}
         }
     }
 
@@ -413,6 +406,11 @@ impl Book {
                 return loss;
             }
         }
+        if chunk.job.lock().is_withdrawn() {
+            // It was among the tickets that are being cancelled, and would come back under another one.
+            chunk.fail(&TaskErrorKind::Cancelled);
+            return loss;
+        }
         match chunk.begin_later() {
             Ok(()) => self.backlog.push_front(chunk),
             Err(kind) => chunk.fail(&kind),
@@ -450,13 +448,16 @@ impl Book {
     /// which workers may have.
     pub(crate) fn withdraw(&mut self, job: &Arc<Job>, board: &Board) -> Vec<u32> {
         let kind = &TaskErrorKind::Cancelled;
+        job.lock().withdraw();
         let is_of = |chunk: &Chunk| Arc::ptr_eq(&chunk.job, job);
         let (gone, kept) = self.backlog.drain(..).partition(is_of);
         self.backlog = kept;
         VecDeque::into_iter(gone).for_each(|chunk| chunk.fail(kind));
         let pushed = self.pushed.iter().filter(|(_, chunk)| is_of(chunk));
         let tickets: Vec<u32> = pushed.map(|(ticket, _)| *ticket).collect();
-        tickets.iter().for_each(|ticket| board.withdraw(*ticket));
+        tickets
+            .iter()
+            .for_each(|ticket| board.withdrawn(*ticket).set());
         tickets
     }
 

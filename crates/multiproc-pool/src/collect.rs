@@ -110,6 +110,9 @@ impl Hub {
             }
             std::hint::spin_loop();
         }
+        if self.hope.stay_awake(|| self.has_results()) {
+            return true;
+        }
         (0..YIELDS).any(|_| {
             std::thread::yield_now();
             self.has_results()

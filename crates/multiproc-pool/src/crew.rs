@@ -184,7 +184,7 @@ impl Crew {
     #[must_use = "a worker that has gone on must be left alone"]
     pub(crate) fn stop(&self, board: &Board, slot: usize, claim: Claim) -> bool {
         let mut slots = self.slots.lock();
-        let stopped = board.stop(slot, claim);
+        let stopped = board.claim(slot).stop(claim);
         if stopped && let Place::Up(up) = &mut slots.of[slot].place {
             up.end(self.plan.grace);
         }

@@ -4,9 +4,8 @@
 //! Lock order: a slot's reader, the book, a job.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use multiproc_shm::{CreateError, Frame, OpenError, Ring};
+use multiproc_shm::{CreateError, Found, Frame, Hope, OpenError, Ring};
 use multiproc_sys::clock::Deadline;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -19,8 +18,8 @@ use crate::job::{Job, Manner};
 use crate::options::Options;
 use crate::trace::Trace;
 use crate::turn::Turn;
-use crate::words::{Board, Claim};
-use crate::worker::{CLOSING, LEAVING, OVER, RESULT_RING, ticket_of};
+use crate::words::{Board, Claim, EndWord};
+use crate::worker::{RESULT_RING, ticket_of};
 
 /// The size of the task ring: room for some thousand small chunks.
 const TASK_RING: usize = 256 << 10;
@@ -44,6 +43,8 @@ pub(crate) struct Hub {
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) trace: Trace,
     pub(crate) coroner: Coroner,
+    /// Whether it pays off to wait for results a little longer.
+    pub(crate) hope: Hope,
     /// Whether a waiting thread may spin without taking a processor from a worker.
     pub(crate) has_free_cpus: bool,
 }
@@ -71,6 +72,7 @@ impl Hub {
             callbacks: Callbacks::new(),
             trace: Trace::default(),
             coroner: Coroner::new(),
+            hope: Hope::default(),
             has_free_cpus: workers < multiproc_process::cpu_count(),
             crew: Crew::new(plan),
         })
@@ -152,7 +154,8 @@ impl Hub {
         drop(tail);
         let pushed = before - book.backlog();
         drop(book);
-        for _ in 0..self.workers().min(pushed) {
+        let awake = usize::from(pushed > 0 && self.board.seeker().is_there());
+        for _ in awake..self.workers().min(pushed) {
             self.tasks.items().ring();
         }
     }
@@ -198,18 +201,28 @@ impl Hub {
             records.clear();
             ends.clear();
             while stored.is_none() && ends.len() < AT_ONCE {
-                match head.pop(records) {
-                    Ok(Some(Frame::Bytes)) => ends.push(records.len()),
-                    Ok(Some(Frame::Parcel(object))) => stored = Some(object),
+                let found = match head.pop_quietly(records) {
+                    Ok(Found::Files(_)) => head.pop(records).map(|frame| match frame {
+                        Some(Frame::Parcel(object)) => Found::Parcel(object),
+                        Some(Frame::Bytes) => Found::Bytes,
+                        None => Found::Nothing,
+                    }),
+                    found => found,
+                };
+                match found {
+                    Ok(Found::Bytes) => ends.push(records.len()),
+                    Ok(Found::Parcel(object) | Found::Files(object)) => stored = Some(object),
                     // The frame is gone; a later record will tell whose it was.
                     Err(OpenError::Corrupt(_)) => {}
                     // No more; or no memory to take it, so it stays for the next time.
-                    Ok(None) | Err(_) => {
+                    Ok(Found::Nothing) | Err(_) => {
                         more = false;
                         break;
                     }
                 }
             }
+            // One store for all that were copied.
+            head.settle();
             *done += (ends.len() + usize::from(stored.is_some())) as u64;
             book.take_in(records, ends, |job, item, span| {
                 *done -= 1;
@@ -255,6 +268,9 @@ impl Hub {
             let loss = self.book.lock().give_back(claim, lost);
             self.trace.ended(slot, pid, status, loss);
         }
+        if self.board.seeker().bury(slot) {
+            self.tasks.items().ring_all();
+        }
         self.flush();
         self.board.bell().ring();
     }
@@ -266,7 +282,7 @@ impl Hub {
         if head.taken().is_after_death() {
             self.board.repair(ticket_of(head.position()));
         }
-        self.board.take_claim(slot)
+        self.board.claim(slot).take()
     }
 
     /// Accepts no more work.
@@ -274,8 +290,7 @@ impl Hub {
         self.book.lock().close();
         // Workers that go idle from now on tell the supervisor, and those idle now have been seen
         // by it.
-        let state = self.tasks.state();
-        let _ = state.compare_exchange(0, CLOSING, Ordering::AcqRel, Ordering::Relaxed);
+        self.end_word().close();
         self.board.watch().ring();
     }
 
@@ -298,15 +313,18 @@ impl Hub {
 
     /// Lets the workers go once a closed pool has nothing left to do.
     pub(crate) fn let_go_if_done(&self) {
-        let leaving = || self.tasks.state().fetch_max(LEAVING, Ordering::AcqRel) >= LEAVING;
-        if self.book.lock().is_done() && !leaving() {
+        if self.book.lock().is_done() && self.end_word().let_go() {
             self.tasks.items().ring_all();
         }
     }
 
+    fn end_word(&self) -> EndWord<'_> {
+        EndWord(self.tasks.state())
+    }
+
     /// Has every worker leave after the item in hand.
     pub(crate) fn dismiss(&self) {
-        self.tasks.state().store(OVER, Ordering::Release);
+        self.end_word().dismiss();
         self.tasks.items().ring_all();
     }
 
@@ -317,7 +335,7 @@ impl Hub {
 
     /// Whether workers leave because they are no longer needed.
     pub(crate) fn is_letting_go(&self) -> bool {
-        self.tasks.state().load(Ordering::Acquire) >= LEAVING
+        self.end_word().get().leave_when_idle()
     }
 
     /// Whether [`Hub::let_go_if_done`] has something to do.

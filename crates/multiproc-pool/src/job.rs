@@ -50,6 +50,8 @@ pub(crate) struct State {
     /// To be called when so many items are answered, by whoever collects: brief, and no user code.
     at_end: Vec<(usize, Box<dyn FnOnce() + Send>)>,
     abandoned: bool,
+    /// What is open of it is not to be begun any more.
+    withdrawn: bool,
     /// How long one task takes, as far as measured.
     pub(crate) task_time: Option<Duration>,
     /// Chunks handed in and not yet answered to the end.
@@ -152,6 +154,20 @@ impl State {
         if !self.abandoned {
             self.arrived.push(index, answer);
         }
+        self.progressed();
+    }
+
+    /// Takes in the value of one item of several; [`State::progressed`] must follow.
+    #[inline]
+    pub(crate) fn value(&mut self, index: usize, body: &[u8]) {
+        self.answered += 1;
+        if !self.abandoned {
+            self.arrived.push_value(index, body);
+        }
+    }
+
+    /// Tells those whose target is reached.
+    pub(crate) fn progressed(&mut self) {
         if !self.waiters.is_empty() || !self.at_end.is_empty() {
             self.poke_reached();
         }
@@ -182,6 +198,15 @@ impl State {
         } else {
             self.at_end.push((target, call));
         }
+    }
+
+    /// From now on what comes back from a death is answered as cancelled, and not begun again.
+    pub(crate) fn withdraw(&mut self) {
+        self.withdrawn = true;
+    }
+
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.withdrawn
     }
 
     /// A chunk has been answered to its end.
@@ -215,19 +240,20 @@ impl State {
 impl Batch {
     fn push(&mut self, index: usize, answer: Answer<'_>) {
         let what = match answer {
-            Answer::Value(bytes) => {
-                let start = self.bytes.len();
-                self.bytes.extend_from_slice(bytes);
-                What::Inline {
-                    start,
-                    len: bytes.len(),
-                }
-            }
+            Answer::Value(bytes) => return self.push_value(index, bytes),
             Answer::Stored(object) => What::Stored(object),
             Answer::Failed(kind, attempts) => {
                 What::Failed(TaskError::new(kind, index).after(attempts))
             }
         };
+        self.outcomes.push(Outcome { index, what });
+    }
+
+    #[inline]
+    fn push_value(&mut self, index: usize, bytes: &[u8]) {
+        let (start, len) = (self.bytes.len(), bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        let what = What::Inline { start, len };
         self.outcomes.push(Outcome { index, what });
     }
 

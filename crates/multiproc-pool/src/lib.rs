@@ -64,6 +64,7 @@ mod chunk;
 mod collect;
 mod coroner;
 mod crew;
+mod door;
 mod error;
 mod feed;
 mod frame;

@@ -46,7 +46,7 @@ impl Hub {
         let now = Instant::now();
         let mut next = Deadline::after(interval(shortest));
         for slot in 0..self.workers() {
-            let claim = self.board.claim_of(slot);
+            let claim = self.board.claim(slot).get();
             let seen = &mut watched.seen[slot];
             *seen = match (claim, *seen) {
                 (Some(claim), Some((before, since))) if claim == before => Some((claim, since)),
@@ -106,7 +106,7 @@ impl Hub {
     pub(crate) fn cancel(&self, job: &Arc<Job>) {
         let tickets = self.book().withdraw(job, &self.board);
         for slot in 0..self.workers() {
-            while let Some(claim) = self.board.claim_of(slot)
+            while let Some(claim) = self.board.claim(slot).get()
                 && tickets.contains(&claim.ticket)
             {
                 self.drain_slot(slot);

@@ -52,10 +52,16 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        use Kind::{Decode, Encode, Function, NoSpace, Panicked, Span, Value};
-        [Value, Panicked, Encode, Decode, Function, NoSpace, Span]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        Some(match byte {
+            0 => Kind::Value,
+            1 => Kind::Panicked,
+            2 => Kind::Encode,
+            3 => Kind::Decode,
+            4 => Kind::Function,
+            5 => Kind::NoSpace,
+            6 => Kind::Span,
+            _ => return None,
+        })
     }
 }
 
@@ -82,6 +88,47 @@ impl Record {
             kind: Kind::from_byte(*kind)?,
             took: Duration::from_nanos(u32::from_le_bytes(*nanos).into()),
         })
+    }
+}
+
+/// Records one after the other, as they stood in a ring.
+pub(crate) struct Records<'a> {
+    bytes: &'a [u8],
+    /// Where each of those to come ends.
+    ends: &'a [usize],
+    start: usize,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(bytes: &'a [u8], ends: &'a [usize]) -> Records<'a> {
+        let start = 0;
+        Records { bytes, ends, start }
+    }
+
+    /// The ticket of the next one. Damaged ones are passed over.
+    pub(crate) fn ticket(&mut self) -> Option<u32> {
+        loop {
+            let frame = &self.bytes[self.start..*self.ends.first()?];
+            match Record::from_bytes(frame) {
+                Some(record) => return Some(record.ticket),
+                None => self.pass(),
+            }
+        }
+    }
+
+    /// The next one and its body, if it is of `ticket`.
+    #[inline]
+    pub(crate) fn next_of(&mut self, ticket: u32) -> Option<(Record, &'a [u8])> {
+        let frame = &self.bytes[self.start..*self.ends.first()?];
+        let record = Record::from_bytes(frame).filter(|record| record.ticket == ticket)?;
+        self.pass();
+        Some((record, &frame[RECORD..]))
+    }
+
+    fn pass(&mut self) {
+        if let Some((end, rest)) = self.ends.split_first() {
+            (self.start, self.ends) = (*end, rest);
+        }
     }
 }
 
@@ -188,6 +235,40 @@ mod tests {
         };
         let back = Record::from_bytes(&record.to_bytes()).unwrap();
         assert_eq!(back.took, Duration::from_nanos(u32::MAX.into()));
+    }
+
+    #[test]
+    fn every_kind_comes_back() {
+        use Kind::{Decode, Encode, Function, NoSpace, Panicked, Span, Value};
+        for kind in [Value, Panicked, Encode, Decode, Function, NoSpace, Span] {
+            assert_eq!(Kind::from_byte(kind as u8), Some(kind));
+        }
+    }
+
+    #[test]
+    fn records_come_in_runs_of_one_ticket_and_damaged_ones_are_passed_over() {
+        let record = |ticket, item| Record {
+            ticket,
+            item,
+            kind: Kind::Value,
+            took: Duration::ZERO,
+        };
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for (ticket, item, body) in [(1, 0, &b"a"[..]), (1, 1, b""), (2, 0, b"bc")] {
+            bytes.extend_from_slice(&record(ticket, item).to_bytes());
+            bytes.extend_from_slice(body);
+            ends.push(bytes.len());
+            bytes.extend_from_slice(&[0xFF; 13]);
+            ends.push(bytes.len());
+        }
+        let mut records = Records::new(&bytes, &ends);
+        let mut seen = Vec::new();
+        while let Some(ticket) = records.ticket() {
+            while let Some((record, body)) = records.next_of(ticket) {
+                seen.push((record.ticket, record.item, body));
+            }
+        }
+        assert_eq!(seen, [(1, 0, &b"a"[..]), (1, 1, b""), (2, 0, b"bc")]);
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn die_with(by: By, step: Step, nth: u32) -> usize {
     let dies = start(&hub, 0, Dies { step, nth });
     reap(&dies);
     hub.bury(&Exit::of_process(0, dies.pid, KILLED));
-    assert!(hub.board.take_claim(0).is_none(), "it was settled");
+    assert!(hub.board.claim(0).take().is_none(), "it was settled");
     let lives = start(&hub, 1, Lives);
     let deadline = Deadline::after(Duration::from_secs(20));
     let answered = hub.wait(&job, 12, Then::Nothing, deadline);
@@ -380,4 +380,28 @@ fn an_idempotent_item_is_begun_again_and_no_other() {
     let runs = &ledger()[base as usize..][..3];
     let runs: Vec<u64> = runs.iter().map(|it| it.load(Ordering::Relaxed)).collect();
     assert_eq!(runs, [1, 2, 1]);
+}
+
+/// The supervisor buries a worker in the middle of a cancellation, which has noted the tickets.
+#[test]
+fn a_chunk_that_comes_back_while_it_is_cancelled_is_not_begun_again() {
+    let hub = hub("cancelled", 1);
+    let base = items(4);
+    let job = hand_in(&hub, base, By::Ring, 1, 4);
+    let step = Step::Published;
+    let dies = start(&hub, 0, Dies { step, nth: 1 });
+    reap(&dies);
+    let tickets = hub.book().withdraw(&job, &hub.board);
+    assert_eq!(tickets.len(), 1, "it is with the worker");
+    hub.bury(&Exit::of_process(0, dies.pid, KILLED));
+    let late = Deadline::after(Duration::from_secs(20));
+    assert!(hub.wait(&job, 4, Then::Nothing, late), "all are answered");
+    let batch = job.keep();
+    for (index, outcome) in batch.outcomes.iter().enumerate() {
+        let read = batch.read::<u64>(outcome);
+        let runs = ledger()[base as usize + index].load(Ordering::Relaxed);
+        assert_eq!(read.is_ok(), index == 0, "{index}: {read:?}");
+        assert_eq!(runs, u64::from(index == 0), "{index} was begun");
+    }
+    assert!(job.was_cancelled());
 }

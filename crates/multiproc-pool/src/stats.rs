@@ -66,7 +66,7 @@ impl Hub {
     }
 
     fn worker_stats(&self, slot: usize) -> WorkerStats {
-        let claim = self.board.claim_of(slot);
+        let claim = self.board.claim(slot).get();
         let running = claim.and_then(|claim| self.book().running(claim));
         let slots = self.crew.slots();
         let of = &slots.of[slot];

@@ -6,18 +6,13 @@
 //! | `watch` | the same for the supervisor | likewise | likewise |
 //! | `unattended` | 1: nobody has the turn, so the supervisor must hear of results | the parent, under the turn's lock | workers |
 //! | `refill` | n: ring when fewer than n frames are in the task ring | the parent sets, a worker clears | workers |
+//! | `seeker` | which worker is awake and looks for a task: see [`SeekWord`] | that worker, whoever buries it | the parent |
 //!
-//! then the *withdrawn* tickets, a bit for each of the last 16,384:
-//!
-//! | bit `ticket % 16384` | values | written by | read by |
-//! |---|---|---|---|
-//! | withdrawn | 1: whoever takes this chunk passes over it | the parent: sets it, and clears it before it pushes another chunk with that bit | the worker that has just claimed the ticket |
-//!
-//! and for each slot, 64 bytes apart:
+//! then the *withdrawn* tickets, a bit `ticket % 16384` for each ([`Withdrawn`]), and for each slot,
+//! 64 bytes apart, its claim ([`ClaimWord`]) and
 //!
 //! | word | values | written by | read by |
 //! |---|---|---|---|
-//! | `claim` | 0: none; else [`Claim`], perhaps with `STOP` | the worker, by compare-exchange from what it stored last: whole under the head lock, its low bits before each call. The parent, by compare-exchange: adds `STOP`. The head lock's next owner after a death, and the supervisor once the worker is dead: to 0 | supervisor, head lock's owner after a death |
 //! | `ready` | 1: the worker has reached its loop | the worker; the parent zeroes it before a start | supervisor |
 //!
 //! A worker that finds `STOP` begins nothing more: it leaves. So whoever has set it on an item knows
@@ -25,10 +20,19 @@
 //!
 //! Nobody else reads the bits. Which order of steps makes them true is in [`protocol`](crate::protocol).
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+mod alarm;
+mod claim;
+mod seek;
+mod state;
 
-use multiproc_shm::{CreateError, Kind, Object, OpenError, Sleeper};
-use multiproc_sys::futex;
+use multiproc_shm::{CreateError, Kind, Object, OpenError};
+
+use crate::door::{AtomicU32, AtomicU64, Ordering, fence};
+
+pub(crate) use alarm::Alarm;
+pub(crate) use claim::{Claim, ClaimWord, Held, Withdrawn};
+pub(crate) use seek::SeekWord;
+pub(crate) use state::{EndWord, Said};
 
 /// `b"pool"`
 const TAG: u32 = u32::from_le_bytes(*b"pool");
@@ -37,6 +41,7 @@ const BELL: usize = 0;
 const WATCH: usize = 1;
 const UNATTENDED: usize = 2;
 const REFILL: usize = 3;
+const SEEKER: usize = 4;
 
 /// More tickets than there can be frames in the task ring.
 const WITHDRAWN: usize = 1 << 14;
@@ -53,36 +58,6 @@ const READY: usize = 1;
 pub(crate) struct Board {
     object: Object,
     slots: usize,
-}
-
-/// What a worker has taken, and how far it came.
-///
-/// `1 << 63 | stop << 62 | ticket << 16 | items begun`: one word, so that it is never half changed. `items begun`
-/// counts from the first item of the chunk's body; 0 when none was begun in this push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Claim {
-    pub(crate) ticket: u32,
-    pub(crate) begun: u32,
-}
-
-/// What a worker stored last in its claim. Its own, and forgotten with it.
-#[derive(Debug, Default)]
-pub(crate) struct Held(u64);
-
-impl Claim {
-    const TAKEN: u64 = 1 << 63;
-    const STOP: u64 = 1 << 62;
-
-    fn to_word(self) -> u64 {
-        Claim::TAKEN | u64::from(self.ticket) << 16 | u64::from(self.begun)
-    }
-
-    fn from_word(word: u64) -> Option<Claim> {
-        (word & Claim::TAKEN != 0).then_some(Claim {
-            ticket: (word >> 16) as u32,
-            begun: word as u16 as u32,
-        })
-    }
 }
 
 impl Board {
@@ -151,95 +126,26 @@ impl Board {
         frames < refill.load(Ordering::Relaxed) as usize && refill.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// Stores a claim on the frame at the head. Under the head lock, before the head moves. `false`:
-    /// this worker is to leave.
-    #[must_use = "a worker that is to leave begins nothing"]
-    pub(crate) fn claim(&self, slot: usize, held: &mut Held, ticket: u32) -> bool {
-        // Whoever sees the head moved must see the claim: that store releases.
-        self.move_claim(slot, held, Claim { ticket, begun: 0 })
+    /// Who is awake and looks for a task.
+    pub(crate) fn seeker(&self) -> SeekWord<'_> {
+        SeekWord(self.half(SEEKER))
     }
 
-    /// Says that item `item` of the claimed chunk is about to run. `false`: this worker is to leave.
-    #[must_use = "a worker that is to leave begins nothing"]
-    pub(crate) fn begin(&self, slot: usize, held: &mut Held, ticket: u32, item: u32) -> bool {
-        let claim = Claim {
-            ticket,
-            begun: item + 1,
-        };
-        self.move_claim(slot, held, claim)
+    /// What the worker of a slot has taken.
+    #[inline]
+    pub(crate) fn claim(&self, slot: usize) -> ClaimWord<'_> {
+        ClaimWord(self.slot(slot, CLAIM))
     }
 
-    fn move_claim(&self, slot: usize, held: &mut Held, claim: Claim) -> bool {
-        let (word, next) = (self.slot(slot, CLAIM), claim.to_word());
-        // SYNC POINT withdraw: the claim is stored, then the bit is read.
-        let moved = word.compare_exchange(held.0, next, Ordering::SeqCst, Ordering::Relaxed);
-        if moved.is_ok() {
-            held.0 = next;
-        }
-        moved.is_ok()
-    }
-
-    /// Takes back a claim whose frame was not taken, by a worker that leaves.
-    pub(crate) fn unclaim(&self, slot: usize) {
-        self.slot(slot, CLAIM).store(0, Ordering::Release);
-    }
-
-    /// What a worker holds now.
-    pub(crate) fn claim_of(&self, slot: usize) -> Option<Claim> {
-        Claim::from_word(self.slot(slot, CLAIM).load(Ordering::SeqCst))
-    }
-
-    /// Has a worker begin nothing after what `claim` says. `false`: it has gone on already.
-    #[must_use = "a worker that has gone on must be left alone"]
-    pub(crate) fn stop(&self, slot: usize, claim: Claim) -> bool {
-        let (word, held) = (self.slot(slot, CLAIM), claim.to_word());
-        let stop = held | Claim::STOP;
-        let stopped = word.compare_exchange(held, stop, Ordering::SeqCst, Ordering::Relaxed);
-        stopped == Ok(held) || stopped == Err(stop)
-    }
-
-    /// Has whoever takes this ticket pass over it. One who has taken it before is seen by
-    /// [`Board::claim_of`] after this.
-    pub(crate) fn withdraw(&self, ticket: u32) {
-        let (word, bit) = self.withdrawn(ticket);
-        // SYNC POINT withdraw: the bit is set, then the claims are read.
-        word.fetch_or(bit, Ordering::SeqCst);
-    }
-
-    /// Before a push: the bit may be left from an older ticket.
-    pub(crate) fn renew(&self, ticket: u32) {
-        let (word, bit) = self.withdrawn(ticket);
-        if word.load(Ordering::Relaxed) & bit != 0 {
-            word.fetch_and(!bit, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether the ticket just claimed was withdrawn.
-    pub(crate) fn is_withdrawn(&self, ticket: u32) -> bool {
-        let (word, bit) = self.withdrawn(ticket);
-        word.load(Ordering::SeqCst) & bit != 0
-    }
-
-    fn withdrawn(&self, ticket: u32) -> (&AtomicU64, u64) {
+    /// Whether nobody is to begin this ticket.
+    pub(crate) fn withdrawn(&self, ticket: u32) -> Withdrawn<'_> {
         let index = ticket as usize % WITHDRAWN;
-        let word = &self.object.words()[STRIDE + index / 64];
-        (word, 1 << (index % 64))
+        Withdrawn(&self.object.words()[STRIDE + index / 64], 1 << (index % 64))
     }
 
-    /// After a death under the head lock: a claim on the frame at the head was stored, but the head
-    /// was not moved, so the chunk is still everybody's. Under the head lock.
+    /// After a death under the head lock: nobody has the frame at the head. Under the head lock.
     pub(crate) fn repair(&self, head: u32) {
-        for slot in 0..self.slots {
-            let word = self.slot(slot, CLAIM);
-            if Claim::from_word(word.load(Ordering::Acquire)).is_some_and(|it| it.ticket == head) {
-                word.store(0, Ordering::Release);
-            }
-        }
-    }
-
-    /// What a dead worker had taken; nobody has it after this. Under the head lock, repaired.
-    pub(crate) fn take_claim(&self, slot: usize) -> Option<Claim> {
-        Claim::from_word(self.slot(slot, CLAIM).swap(0, Ordering::AcqRel))
+        (0..self.slots).for_each(|slot| self.claim(slot).repair(head));
     }
 
     pub(crate) fn set_ready(&self, slot: usize, ready: bool) {
@@ -260,71 +166,11 @@ impl Board {
     }
 }
 
-/// A place where one thread sleeps until rung.
-///
-/// | state | meaning | leaves to |
-/// |---|---|---|
-/// | 0 | awake, and not rung since it last looked | `ASLEEP` by [`Alarm::arm`], `RUNG` by a ringer |
-/// | `ASLEEP` | asleep, or about to | `RUNG` by a ringer, who wakes it; 0 by its own waking up |
-/// | `RUNG` | rung since it last looked | 0 by [`Alarm::arm`], which then refuses |
-///
-/// Sleeper: look at everything, [`Alarm::arm`], [`Alarm::sleep`]. Ringer: change something, then
-/// [`Alarm::ring`]. A ring while the sleeper looks is not lost: arming is refused. A ringer killed
-/// between its store and the wake leaves a sleeper whom that death wakes.
-#[derive(Clone, Copy)]
-pub(crate) struct Alarm<'a>(&'a AtomicU32);
-
-const ASLEEP: u32 = 1;
-const RUNG: u32 = 2;
-
-impl Alarm<'_> {
-    /// About to sleep. `false`: it was rung; look again instead.
-    #[must_use = "whoever was rung must look again"]
-    pub(crate) fn arm(self) -> bool {
-        // SYNC POINT bell: whoever rings after this sees `ASLEEP`, whoever rang before left `RUNG`.
-        let armed = self
-            .0
-            .compare_exchange(0, ASLEEP, Ordering::SeqCst, Ordering::SeqCst);
-        if armed.is_err() {
-            self.disarm();
-        }
-        armed.is_ok()
-    }
-
-    /// Awake, and about to look at everything.
-    pub(crate) fn disarm(self) {
-        self.0.swap(0, Ordering::SeqCst);
-    }
-
-    /// Sleeps until rung after [`Alarm::arm`]. Returns early, too: then `false`.
-    pub(crate) fn sleep(self, sleeper: &mut Sleeper) -> bool {
-        let _ = sleeper.on(self.0, ASLEEP);
-        self.0.swap(0, Ordering::SeqCst) == RUNG
-    }
-
-    /// Wakes the sleeper, or has it look again before it sleeps.
-    pub(crate) fn ring(self) {
-        // SYNC POINT bell
-        fence(Ordering::SeqCst);
-        self.ring_after_fence();
-    }
-
-    /// Whether there was a sleeper.
-    fn ring_after_fence(self) -> bool {
-        if self.0.load(Ordering::Relaxed) == RUNG {
-            return false;
-        }
-        let slept = self.0.swap(RUNG, Ordering::SeqCst) == ASLEEP;
-        if slept {
-            futex::wake(self.0, 1);
-        }
-        slept
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::alarm::RUNG;
     use super::*;
+    use multiproc_shm::Sleeper;
 
     fn claim(ticket: u32, begun: u32) -> Claim {
         Claim { ticket, begun }
@@ -333,46 +179,46 @@ mod tests {
     #[test]
     fn a_claim_is_taken_back_once() {
         let (board, mut held) = (Board::create(2).unwrap(), Held::default());
-        assert_eq!(board.take_claim(1), None);
-        assert!(board.claim(1, &mut held, 0));
-        assert_eq!(board.take_claim(1), Some(claim(0, 0)));
-        assert_eq!(board.take_claim(1), None);
+        assert_eq!(board.claim(1).take(), None);
+        assert!(board.claim(1).claim(&mut held, 0));
+        assert_eq!(board.claim(1).take(), Some(claim(0, 0)));
+        assert_eq!(board.claim(1).take(), None);
         let mut held = Held::default();
-        assert!(board.claim(1, &mut held, u32::MAX));
-        assert!(board.begin(1, &mut held, u32::MAX, 65_534));
-        assert_eq!(board.take_claim(1), Some(claim(u32::MAX, 65_535)));
-        assert_eq!(board.take_claim(0), None);
+        assert!(board.claim(1).claim(&mut held, u32::MAX));
+        assert!(board.claim(1).begin(&mut held, u32::MAX, 65_534));
+        assert_eq!(board.claim(1).take(), Some(claim(u32::MAX, 65_535)));
+        assert_eq!(board.claim(0).take(), None);
     }
 
     #[test]
     fn repair_clears_only_the_claim_at_the_head() {
         let board = Board::create(3).unwrap();
-        assert!(board.claim(0, &mut Held::default(), 4));
-        assert!(board.claim(2, &mut Held::default(), 5));
+        assert!(board.claim(0).claim(&mut Held::default(), 4));
+        assert!(board.claim(2).claim(&mut Held::default(), 5));
         board.repair(5);
-        assert_eq!(board.take_claim(0), Some(claim(4, 0)));
-        assert_eq!(board.take_claim(2), None);
+        assert_eq!(board.claim(0).take(), Some(claim(4, 0)));
+        assert_eq!(board.claim(2).take(), None);
     }
 
     #[test]
     fn who_is_stopped_begins_nothing_more() {
         let (board, mut held) = (Board::create(1).unwrap(), Held::default());
-        assert!(board.claim(0, &mut held, 7));
-        assert!(board.begin(0, &mut held, 7, 0));
-        assert!(!board.stop(0, claim(7, 0)), "it has gone on");
-        assert!(board.stop(0, claim(7, 1)));
-        assert!(!board.begin(0, &mut held, 7, 1));
-        assert!(!board.claim(0, &mut held, 8));
-        assert_eq!(board.take_claim(0), Some(claim(7, 1)));
+        assert!(board.claim(0).claim(&mut held, 7));
+        assert!(board.claim(0).begin(&mut held, 7, 0));
+        assert!(!board.claim(0).stop(claim(7, 0)), "it has gone on");
+        assert!(board.claim(0).stop(claim(7, 1)));
+        assert!(!board.claim(0).begin(&mut held, 7, 1));
+        assert!(!board.claim(0).claim(&mut held, 8));
+        assert_eq!(board.claim(0).take(), Some(claim(7, 1)));
     }
 
     #[test]
     fn a_withdrawn_ticket_is_renewed_by_the_next_with_its_bit() {
         let board = Board::create(1).unwrap();
-        board.withdraw(5);
-        assert!(board.is_withdrawn(5) && !board.is_withdrawn(6));
-        board.renew(5 + WITHDRAWN as u32);
-        assert!(!board.is_withdrawn(5));
+        board.withdrawn(5).set();
+        assert!(board.withdrawn(5).is_set() && !board.withdrawn(6).is_set());
+        board.withdrawn(5 + WITHDRAWN as u32).renew();
+        assert!(!board.withdrawn(5).is_set());
     }
 
     #[test]

@@ -5,11 +5,10 @@
 //! shared words.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use multiproc_process::guard;
-use multiproc_shm::{Frame, Object, OpenError, PushError, Ring, Sleeper, TailGuard, parcel};
+use multiproc_shm::{Frame, Hope, Object, OpenError, PushError, Ring, Sleeper, TailGuard, parcel};
 use multiproc_sys::child::lifetime;
 use multiproc_sys::clock::{Deadline, monotonic_nanos};
 use multiproc_wire::task::{State, Task, TaskRef};
@@ -19,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::{HEADER, Header, Items};
 use crate::outcome::{Failure, Kind, RECORD, Record, Span};
 use crate::terms::{Retirement, Terms};
-use crate::words::{Board, Held};
+use crate::words::{Board, EndWord, Held, Said};
 
 /// The largest frame of one item's outcome that stands in the ring itself.
 pub(crate) const INLINE: usize = 8 << 10;
@@ -29,12 +28,6 @@ const KEPT: usize = 4 << 20;
 
 /// How often to let others run before going to sleep.
 const YIELDS: u32 = 4;
-
-/// What the task ring's state says: tasks may come for ever (0), no new ones will come, go, go in the
-/// middle of a chunk.
-pub(crate) const CLOSING: u32 = 1;
-pub(crate) const LEAVING: u32 = 2;
-pub(crate) const OVER: u32 = 3;
 
 /// A worker's argument.
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,6 +96,7 @@ pub(crate) fn work_before(seat: Seat, witness: impl Witness) -> Result<(), Strin
         state,
         retirement: Retirement::new(&seat.terms),
         held: Held::default(),
+        hope: Hope::default(),
         function: None,
         job: 0,
         unannounced: 0,
@@ -125,6 +119,8 @@ struct Worker<'a, W> {
     state: State,
     retirement: Retirement,
     held: Held,
+    /// Whether it pays off to look for tasks a little longer.
+    hope: Hope,
     /// The last function, resolved.
     function: Option<(TaskRef, Result<Task, FunctionError>)>,
     /// The job of the last chunk.
@@ -162,7 +158,7 @@ impl<W: Witness> Worker<'_, W> {
     fn run(&mut self) {
         let mut frame = Vec::new();
         while let Some((ticket, parcel)) = self.next(&mut frame) {
-            if self.board.is_withdrawn(ticket) {
+            if self.board.withdrawn(ticket).is_set() {
                 continue;
             }
             let then = match parcel {
@@ -186,17 +182,25 @@ impl<W: Witness> Worker<'_, W> {
         // One wait until there is a chunk, so that an idle worker looks ever more seldom.
         let mut sleeper = Sleeper::new(Deadline::NEVER);
         loop {
-            if let Popped::Chunk { ticket, parcel } = self.pop(frame)? {
+            let Some(popped) = self.pop(frame) else {
+                // Who pushed may have counted on this worker.
+                self.tasks.items().ring();
+                return None;
+            };
+            if let Popped::Chunk { ticket, parcel } = popped {
                 return Some((ticket, parcel));
             }
-            let state = self.tasks.state().load(Ordering::Acquire);
-            match state {
-                LEAVING | OVER => return None,
-                // The parent lets go when it has seen every result.
-                CLOSING => self.announce(),
-                _ => self.tell_collector(),
+            let said = self.end_word().get();
+            if said.leave_when_idle() {
+                return None;
             }
-            self.wait_for_tasks(state, &mut sleeper);
+            if said.is_closing() {
+                // The parent lets go when it has seen every result.
+                self.announce();
+            } else {
+                self.tell_collector();
+            }
+            self.wait_for_tasks(said, &mut sleeper);
         }
     }
 
@@ -216,7 +220,7 @@ impl<W: Witness> Worker<'_, W> {
             return Some(Popped::Nothing);
         }
         frame.clear();
-        if !self.board.claim(self.slot, &mut self.held, ticket) {
+        if !self.board.claim(self.slot).claim(&mut self.held, ticket) {
             return None;
         }
         self.witness.at(Step::Claimed);
@@ -227,7 +231,7 @@ impl<W: Witness> Worker<'_, W> {
             Err(_) => {
                 if ticket_of(head.position()) == ticket {
                     // Still in the ring: no memory to take it. Another worker may have some.
-                    self.board.unclaim(self.slot);
+                    self.board.claim(self.slot).unclaim();
                 }
                 return None;
             }
@@ -238,19 +242,42 @@ impl<W: Witness> Worker<'_, W> {
         Some(Popped::Chunk { ticket, parcel })
     }
 
+    fn end_word(&self) -> EndWord<'_> {
+        EndWord(self.tasks.state())
+    }
+
+    /// Looks for a moment, for longer if that has paid off; whether there is a task.
+    fn finds_soon(&self) -> bool {
+        let is_there = || !self.tasks.is_empty();
+        let yields = || {
+            (0..YIELDS).any(|_| {
+                std::thread::yield_now();
+                is_there()
+            })
+        };
+        let seeker = self.board.seeker();
+        if !seeker.begin(self.slot) {
+            return yields();
+        }
+        let found = self.hope.stay_awake(is_there) || yields();
+        seeker.end();
+        if found && self.tasks.len() > 1 {
+            // Nobody was rung for those beside the one that this worker takes.
+            self.tasks.items().ring();
+        }
+        found
+    }
+
     /// Sleeps until there may be a task, or another state than `seen`.
-    fn wait_for_tasks(&self, seen: u32, sleeper: &mut Sleeper) {
-        for _ in 0..YIELDS {
-            std::thread::yield_now();
-            if !self.tasks.is_empty() {
-                return;
-            }
+    fn wait_for_tasks(&self, seen: Said, sleeper: &mut Sleeper) {
+        if self.finds_soon() {
+            return;
         }
         let bell = self.tasks.items();
         let armed = bell.arm();
         // SYNC POINT close: our results were pushed before `arm`, which fences; the parent changes the
         // state, then looks for results.
-        if self.tasks.is_empty() && self.tasks.state().load(Ordering::Acquire) == seen {
+        if self.tasks.is_empty() && self.end_word().get() == seen {
             let _ = bell.sleep(armed, sleeper);
         }
     }
@@ -277,7 +304,11 @@ impl<W: Witness> Worker<'_, W> {
             let _answered_before = items.nth(header.start as usize - 1);
         }
         for item in header.start..header.count {
-            if !self.board.begin(self.slot, &mut self.held, ticket, item) {
+            if !self
+                .board
+                .claim(self.slot)
+                .begin(&mut self.held, ticket, item)
+            {
                 return Then::Leave;
             }
             self.witness.at(Step::Begun);
@@ -304,8 +335,7 @@ impl<W: Witness> Worker<'_, W> {
                 self.board.announce_to_collector();
             }
             self.witness.at(Step::Announced);
-            let is_over = self.tasks.state().load(Ordering::Relaxed) == OVER;
-            if is_over || self.is_spoiled || self.retirement.is_due(false) {
+            if self.end_word().is_over() || self.is_spoiled || self.retirement.is_due(false) {
                 // What is left of the chunk goes back to the parent.
                 return Then::Leave;
             }
@@ -332,8 +362,12 @@ impl<W: Witness> Worker<'_, W> {
         attachments: &[Attachment],
     ) -> Option<Failure> {
         self.clear_reply();
-        let (state, reply) = (&mut self.state, &mut self.reply);
-        let run = || task.run_with(state, argument, attachments, reply);
+        let mut with = (&mut self.state, &mut self.reply, argument, attachments);
+        // One reference is all that is captured: six words are moved through memory, and waited for.
+        let run = || {
+            let (state, reply, argument, attachments) = &mut with;
+            task.run_with(state, argument, attachments, reply)
+        };
         match guard::catch(AssertUnwindSafe(run)) {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Failure::Run(error)),

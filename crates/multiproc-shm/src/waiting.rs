@@ -67,6 +67,33 @@ impl Hope {
         left == 0
     }
 
+    /// Stays awake for as long as a wake and an answer take, if that may pay off, until `ready`. Others
+    /// that want to run on this processor do.
+    pub fn stay_awake(&self, ready: impl Fn() -> bool) -> bool {
+        const LOOKS: u32 = 8;
+        let look = || {
+            (0..LOOKS).any(|_| {
+                spin(HOPEFUL_PAUSES);
+                ready()
+            }) || {
+                std::thread::yield_now();
+                ready()
+            }
+        };
+        processors::online() > 1 && self.next() && self.hold_out(look)
+    }
+
+    /// Looks until that has paid off or lasted too long.
+    fn hold_out(&self, look: impl Fn() -> bool) -> bool {
+        let started = Instant::now();
+        let mut found = false;
+        while !found && started.elapsed() < HOPEFUL {
+            found = look();
+        }
+        self.learn(found);
+        found
+    }
+
     /// Whether a hopeful wait has found what it hoped for.
     pub fn learn(&self, found: bool) {
         let apart = self.apart.load(Ordering::Relaxed);
@@ -155,7 +182,11 @@ impl<'a> Waiting<'a> {
         }
         if !self.hoped && processors::online() > 1 {
             self.hoped = true;
-            if self.patience.hope.next() && self.hope(&ready) {
+            let look = || {
+                spin(HOPEFUL_PAUSES);
+                ready() > 0
+            };
+            if self.patience.hope.next() && self.patience.hope.hold_out(look) {
                 return Ok(());
             }
         }
@@ -166,18 +197,6 @@ impl<'a> Waiting<'a> {
             return Err(Late);
         }
         Ok(())
-    }
-
-    /// Stays awake a little longer; whether that paid off.
-    fn hope(&self, ready: impl Fn() -> usize) -> bool {
-        let started = Instant::now();
-        let mut found = false;
-        while !found && started.elapsed() < HOPEFUL {
-            spin(HOPEFUL_PAUSES);
-            found = ready() > 0;
-        }
-        self.patience.hope.learn(found);
-        found
     }
 }
 
