@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Chance, alive, chaos, eventually, kill, kill_me, within_a_minute};
+use common::{Chance, alive, chaos, eventually, kill, kill_me, times, within_a_minute};
 use multiproc_pool::{Pool, TaskError, TaskErrorKind};
 use multiproc_shm::{Kind, Object};
 
@@ -174,7 +174,7 @@ fn fault_02_a_crash_is_a_lost_task() {
 fn fault_03_exit_in_a_task_is_a_lost_task() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
-        for _ in 0..20 * chaos() {
+        for _ in 0..times(20, 500) {
             let exits = |n: u32| if n == 1 { std::process::exit(0) } else { n };
             let outcomes = pool.map_each(exits, [0, 1, 2]);
             assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
@@ -189,7 +189,7 @@ fn fault_03_exit_in_a_task_is_a_lost_task() {
 fn fault_05_what_was_finished_is_delivered() {
     within_a_minute(|| {
         let pool = Pool::new(1).unwrap();
-        for round in 0..20 * chaos() {
+        for round in 0..times(20, 2_000) {
             let last = 50 + round;
             let dies_at_the_end = |(n, last): (u32, u32)| if n == last { kill_me() } else { n };
             let items = (0..=last).map(|n| (n, last));
@@ -212,7 +212,7 @@ fn fault_07_an_idle_death_costs_nothing() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
         let mut seen: HashSet<u32> = pool.worker_pids().into_iter().collect();
-        for n in 0..20 * u64::from(chaos()) {
+        for n in 0..u64::from(times(20, 5_000)) {
             for pid in pool.worker_pids() {
                 kill(pid);
             }
@@ -234,7 +234,7 @@ fn fault_07_an_idle_death_costs_nothing() {
 fn fault_08_all_at_once() {
     within_a_minute(|| {
         let pool = Pool::new(4).unwrap();
-        for _ in 0..10 * chaos() {
+        for _ in 0..times(10, 500) {
             let ledger = ledger(400);
             let items = (0..400).map(|item| (ledger.clone(), item, 1_000_000));
             let results = std::thread::scope(|scope| {
@@ -255,7 +255,7 @@ fn fault_11_workers_that_kill_each_other() {
     within_a_minute(|| {
         for workers in [1, 2, 5, 13] {
             let pool = Pool::new(workers).unwrap();
-            for round in 0..5 * chaos() as usize {
+            for round in 0..times(5, 200) as usize {
                 let mut pids = Vec::new();
                 eventually("a worker", || {
                     pids = pool.worker_pids();
@@ -310,7 +310,7 @@ fn a_pool_of_poison_still_does_the_rest() {
 #[test]
 fn fault_27_drop_with_work_queued_leaves_nobody() {
     within_a_minute(|| {
-        for _ in 0..20 * chaos() {
+        for _ in 0..times(20, 1_000) {
             let pool = Pool::new(2).unwrap();
             let pids = pool.worker_pids();
             let results: Vec<_> = (0..1_000)
@@ -442,7 +442,7 @@ fn a_closed_pool_still_replaces_its_dead() {
 #[test]
 fn fault_28_close_join_and_terminate_from_many_threads() {
     within_a_minute(|| {
-        for seed in 0..20 * u64::from(chaos()) {
+        for seed in 0..u64::from(times(20, 10_000)) {
             let mut chance = Chance::new(seed);
             let pool = Pool::new(2).unwrap();
             std::thread::scope(|scope| {

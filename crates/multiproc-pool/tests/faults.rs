@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Chance, alive, chaos, eventually, kill, kill_me, within_a_minute};
+use common::{Chance, alive, chaos, eventually, kill, kill_me, times, within_a_minute};
 use multiproc_pool::{Pool, TaskErrorKind};
 use multiproc_process::Process;
 use multiproc_sync::Value;
@@ -63,7 +63,7 @@ fn fault_02_each_signal_is_named() {
             raise(Signal::try_from(signal).unwrap()).unwrap();
             std::thread::sleep(Duration::from_secs(600));
         };
-        for round in 0..20 * chaos() {
+        for round in 0..times(20, 500) {
             for signal in [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGBUS] {
                 let error = pool.apply(fatal, signal as i32).unwrap_err();
                 let TaskErrorKind::WorkerLost { signal: named, .. } = error.kind() else {
@@ -139,7 +139,7 @@ fn fault_06_a_large_result_is_whole_or_lost() {
         let make = |(size, seed): (usize, u8)| Bytes::from(vec![seed; size]);
         // Beside the ring and in it.
         for size in [16 << 20, 8_000] {
-            for round in 0..15 * chaos() {
+            for round in 0..times(15, 2_500) {
                 let seed = round as u8;
                 let items = vec![(size, seed); 6];
                 let outcomes = std::thread::scope(|scope| {
@@ -179,7 +179,7 @@ fn fault_12_what_a_dead_task_started() {
         pool.map(|n: u8| n, [1]).unwrap();
         let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let before = open();
-        for _ in 0..3 * chaos() {
+        for _ in 0..times(3, 50) {
             let (ours, theirs) = (value(), value());
             let starts = |(ours, theirs): (Value<u32>, Value<u32>)| -> () {
                 let nap = |()| std::thread::sleep(Duration::from_secs(600));

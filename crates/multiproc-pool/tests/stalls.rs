@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{chaos, eventually, kill, kill_me, within_a_minute};
+use common::{chaos, eventually, kill, kill_me, times, within_a_minute};
 use multiproc_pool::{Pool, Retry, TaskErrorKind};
 use multiproc_sync::Value;
 
@@ -37,7 +37,7 @@ fn fault_15_an_endless_loop_ends_at_its_limit() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
         let mut all = Vec::new();
-        for _ in 0..20 * chaos() {
+        for _ in 0..times(20, 500) {
             let endless = |_| {
                 loop {
                     std::hint::spin_loop();
@@ -56,7 +56,7 @@ fn fault_16_a_stopped_worker_is_one_that_hangs() {
     within_a_minute(|| {
         let build = Pool::builder().workers(1).grace(Duration::from_millis(100));
         let pool = build.build().unwrap();
-        for _ in 0..3 * chaos() {
+        for _ in 0..times(3, 200) {
             let pid = pool.call(std::process::id).unwrap();
             timed_out(&pool, |_| {
                 multiproc_sys::testing::stop(std::process::id(), true).unwrap();
@@ -96,7 +96,7 @@ fn fault_17_a_task_that_ignores_being_asked_is_killed_after_the_grace() {
     within_a_minute(|| {
         let grace = Duration::from_millis(300);
         let pool = Pool::builder().workers(1).grace(grace).build().unwrap();
-        for _ in 0..3 * chaos() {
+        for _ in 0..times(5, 5) {
             let (begun, asked) = (value(), value());
             let running = pool.apply_async(deaf, (begun.clone(), asked.clone()));
             eventually("it is begun", || begun.get() != 0);
@@ -144,7 +144,7 @@ fn fault_13_an_idempotent_task_dies_twice_and_then_lives() {
     within_a_minute(|| {
         let pool = Pool::builder().workers(2).retry(Retry::idempotent(3));
         let pool = pool.build().unwrap();
-        for _ in 0..5 * chaos() {
+        for _ in 0..times(5, 200) {
             let starts = value();
             let dies_twice = |starts: Value<u32>| {
                 starts.update(|n| *n += 1);
@@ -159,12 +159,49 @@ fn fault_13_an_idempotent_task_dies_twice_and_then_lives() {
     });
 }
 
+/// How long 200 tasks of 10 ms take two workers, `poison`ed or not.
+fn time_beside(poison: bool) -> Duration {
+    let pool = Pool::new(2).unwrap();
+    let patient = pool.retry(Retry::idempotent(3));
+    pool.map(|n: u32| n, 0..10).unwrap();
+    let begun = Instant::now();
+    let die = |()| -> () { kill_me() };
+    let poison = poison.then(|| patient.apply_async(die, ()));
+    let task = |n: u32| {
+        std::thread::sleep(Duration::from_millis(10));
+        n
+    };
+    let results: Result<Vec<u32>, _> = pool.imap_unordered(task, 0..200).collect();
+    let took = begun.elapsed();
+    assert_eq!(results.unwrap().len(), 200);
+    if let Some(poison) = poison {
+        let error = poison.get().unwrap_err();
+        assert!(error.is_worker_lost() && error.attempts() == 4, "{error:?}");
+    }
+    took
+}
+
+/// The tasks sleep, so that a busy machine slows both runs alike; one lucky pair of a few is enough.
+#[test]
+fn fault_14_poison_takes_little_from_the_others() {
+    within_a_minute(|| {
+        let ratios =
+            (0..5).map(|_| time_beside(false).as_secs_f64() / time_beside(true).as_secs_f64());
+        let mut seen = Vec::new();
+        let is_good = ratios.into_iter().any(|ratio| {
+            seen.push(ratio);
+            ratio >= 0.8
+        });
+        assert!(is_good, "throughput beside poison: {seen:?}");
+    });
+}
+
 #[test]
 fn fault_14_poison_with_a_retry_ends_with_its_attempts() {
     within_a_minute(|| {
         let pool = Pool::new(2).unwrap();
         let patient = pool.retry(Retry::idempotent(3));
-        for _ in 0..2 * chaos() {
+        for _ in 0..times(2, 50) {
             let starts = value();
             let poison = |(n, starts): (u32, Value<u32>)| {
                 if n == 5 {

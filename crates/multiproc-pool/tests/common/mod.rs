@@ -23,12 +23,19 @@ pub(crate) fn within_a_minute(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// How often a test of deaths is to be repeated: `CHAOS=10` for ten times as often.
+/// How often a test of deaths is to be repeated: `CHAOS=10` for ten times as often, `CHAOS=n` for what
+/// a night has time for.
 pub(crate) fn chaos() -> u32 {
-    std::env::var("CHAOS")
-        .ok()
-        .and_then(|times| times.parse().ok())
-        .unwrap_or(1)
+    const NIGHT: u32 = 25;
+    std::env::var("CHAOS").map_or(1, |times| times.parse().unwrap_or(NIGHT))
+}
+
+/// How often a fault is provoked: `each` time by default, `night` with `CHAOS=n`.
+pub(crate) fn times(each: u32, night: u32) -> u32 {
+    match std::env::var("CHAOS") {
+        Ok(times) => times.parse().map_or(night, |times: u32| each * times),
+        Err(_) => each,
+    }
 }
 
 /// Waits for what must come, but not at once.
