@@ -23,8 +23,8 @@
 //! | `barrier` | `ours`, `cpython` | `parties`, `rounds` | `ns_per_round` |
 //! | `wake` | `ours`, `futex` | `reps`, `by` (0 `Event::wait`, 1 `wait` for memory, 2 `wait` beside a descriptor) | `round_trip_p50`, `_p99` (ns) |
 //! | `told` | `ours` | `of` (`lock`, `pool`, `manager`), `reps` | `told_p50`, `_p99` (ns) |
-//! | `pool-trivial` | `ours` (`map`), `rayon` (threads, one spawn each) | `tasks`, `workers`, `one-by-one` (1: `imap_unordered`) | `seconds`, `us_per_task` |
-//! | `pool-apply` | `ours`, `rayon`, `futex` | `reps`, `workers`, `pause` (µs before each) | `apply_p50` (ns) |
+//! | `pool-trivial` | `ours` (`map`), `rayon` (threads, one spawn each), `procspawn` | `tasks`, `workers`, `one-by-one` (1: `imap_unordered`) | `seconds`, `us_per_task` |
+//! | `pool-apply` | `ours`, `rayon`, `procspawn`, `futex` | `reps`, `workers`, `pause` (µs before each) | `apply_p50` (ns) |
 //! | `pool-cpu` | `ours`, `rayon` | `tasks` (of 50 ms), `workers` | `over_ideal`, `seconds`, `us_per_task` |
 //! | `pool-mib` | `ours`, `rayon` | `tasks`, `workers` | `seconds`, `us_per_task` |
 //! | `pool-seed` | `ours` (a pool of 5), `processes` (one each) | `tasks` | `seconds` |

@@ -95,7 +95,25 @@ fn trivial(args: &Args) -> Outcome {
             assert!(results.into_iter().eq(1..=tasks), "a wrong result");
             time
         }
-        _ => args.unsupported("ours, rayon"),
+        ("procspawn", _) => {
+            let pool = procspawn::Pool::new(workers(args))?;
+            let run = |tasks: u64| -> Result<(), procspawn::SpawnError> {
+                // Each call under way costs it several descriptors.
+                for first in (0..tasks).step_by(64) {
+                    let some = first..tasks.min(first + 64);
+                    let handles: Vec<_> = some.map(|n| pool.spawn(n, next)).collect();
+                    for (n, handle) in (first + 1..).zip(handles) {
+                        assert_eq!(handle.join()?, n, "a wrong result");
+                    }
+                }
+                Ok(())
+            };
+            run(tasks / 10)?;
+            let started = Instant::now();
+            run(tasks)?;
+            started.elapsed()
+        }
+        _ => args.unsupported("ours, rayon, procspawn, cpython"),
     };
     report(args, tasks, time);
     Ok(())
@@ -129,8 +147,12 @@ fn apply(args: &Args) -> Outcome {
             let pool = threads(args);
             measure(&mut |n| pool.install(|| black_box(next(n))))
         }
+        "procspawn" => {
+            let pool = procspawn::Pool::new(workers(args))?;
+            measure(&mut |n| pool.spawn(n, next).join().expect("it is answered"))
+        }
         "futex" => two_wakes(|ask| measure(&mut |n| ask(n))),
-        _ => args.unsupported("ours, rayon, futex"),
+        _ => args.unsupported("ours, rayon, procspawn, cpython, futex"),
     };
     args.emit("apply_p50", median.as_nanos() as f64, "ns");
     Ok(())

@@ -107,6 +107,94 @@ def oneway():
     emit("mib_per_s", count * size / took / (1 << 20), "MiB/s")
 
 
-ROWS = {"start": start, "lock": lock, "barrier": barrier, "oneway": oneway}
+def following(n):
+    return n + 1
+
+
+def burn(nanos):
+    began = time.thread_time_ns()
+    while time.thread_time_ns() - began < nanos:
+        pass
+    return nanos
+
+
+def same(block):
+    return block
+
+
+def pool(workers=None):
+    return mp.get_context("fork").Pool(number("workers", workers or mp.cpu_count()))
+
+
+def tasks_took(tasks, seconds):
+    emit("seconds", seconds, "s")
+    emit("us_per_task", seconds * 1e6 / tasks, "us")
+
+
+def pool_trivial():
+    tasks = number("tasks", 100_000)
+    with pool() as workers:
+        if number("one-by-one", 0):
+            run = lambda count: sum(workers.imap_unordered(following, range(count)))
+        else:
+            run = lambda count: sum(workers.map(following, range(count)))
+        run(tasks // 10)
+        began = time.perf_counter()
+        total = run(tasks)
+        took = time.perf_counter() - began
+    assert total == tasks * (tasks + 1) // 2
+    tasks_took(tasks, took)
+
+
+def pool_apply():
+    nanos = []
+    with pool() as workers:
+        workers.map(following, range(100))
+        for n in range(number("reps", 2_000) // 4 + 1):
+            time.sleep(number("pause", 0) / 1e6)
+            began = time.perf_counter_ns()
+            assert workers.apply(following, (n,)) == n + 1
+            nanos.append(time.perf_counter_ns() - began)
+    nanos.sort()
+    emit("apply_p50", nanos[len(nanos) // 2], "ns")
+
+
+def pool_cpu():
+    tasks, long = number("tasks", 64), 50_000_000
+    with pool() as workers:
+        workers.map(following, range(100))
+        began = time.perf_counter()
+        workers.map(burn, [long] * tasks, chunksize=1)
+        took = time.perf_counter() - began
+    ideal = long / 1e9 * tasks / number("workers", mp.cpu_count())
+    emit("over_ideal", took / ideal, "")
+    tasks_took(tasks, took)
+
+
+def pool_mib():
+    tasks = number("tasks", 200)
+    blocks = [bytes([n % 256]) * (1 << 20) for n in range(tasks)]
+    with pool() as workers:
+        workers.map(same, blocks[:8], chunksize=1)
+        began = time.perf_counter()
+        results = workers.map(same, blocks, chunksize=1)
+        took = time.perf_counter() - began
+    assert results == blocks
+    tasks_took(tasks, took)
+
+
+def pool_seed():
+    tasks = number("tasks", 100)
+    began = time.perf_counter()
+    with pool(5) as workers:
+        assert len(workers.map(following, range(tasks))) == tasks
+        workers.close()
+        workers.join()
+    emit("seconds", time.perf_counter() - began, "s")
+
+
+ROWS = {"start": start, "lock": lock, "barrier": barrier, "oneway": oneway,
+        "pool-trivial": pool_trivial, "pool-apply": pool_apply, "pool-cpu": pool_cpu,
+        "pool-mib": pool_mib, "pool-seed": pool_seed}
 if __name__ == "__main__":
     ROWS.get(BENCH, lambda: unsupported(", ".join(ROWS)))()

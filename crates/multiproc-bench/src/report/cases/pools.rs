@@ -5,31 +5,40 @@ use super::{Case, Goal, limit, own, peer};
 pub(super) const CASES: &[Case] = &[
     Case::tasks("100,000 trivial tasks, map", "pool-trivial")
         .asked(Goal::AtMost(0.08))
-        .beside(&[peer("rayon").at_most(1.0)]),
+        .beside(&[peer("rayon").at_most(1.0), peer("cpython")]),
     Case::tasks(
         "10,000 trivial tasks, one by one",
         "pool-trivial --one-by-one 1 --tasks 10000",
     )
     .asked(Goal::AtMost(0.6))
-    .beside(&[peer("rayon").at_most(1.0)]),
+    .beside(&[
+        peer("rayon").at_most(1.0),
+        peer("procspawn"),
+        peer("cpython"),
+    ]),
     Case::tasks(
         "100,000 trivial tasks, one by one",
         "pool-trivial --one-by-one 1",
     )
     .asked(Goal::AtMost(0.6))
-    .beside(&[peer("rayon").at_most(1.0)]),
-    Case::tasks("200 tasks, 1 MiB in and out", "pool-mib").beside(&[peer("rayon").at_most(1.5)]),
+    .beside(&[peer("rayon").at_most(1.0), peer("cpython")]),
+    Case::tasks("200 tasks, 1 MiB in and out", "pool-mib").beside(&[peer("rayon").at_most(1.5), peer("cpython")]),
     Case::amount("64 tasks of 50 ms of CPU", "pool-cpu", "over_ideal")
         .shown("times ideal", 1.0)
         .asked(Goal::AtMost(1.02))
-        .beside(&[peer("rayon")]),
+        .beside(&[peer("rayon"), peer("cpython")]),
     Case::micros(
         "a lone task, awake, one worker",
         "pool-apply --workers 1",
         "apply_p50",
     )
     .asked(Goal::AtMost(2.0))
-    .beside(&[peer("rayon"), limit("futex")])
+    .beside(&[
+        peer("rayon"),
+        peer("procspawn"),
+        peer("cpython"),
+        limit("futex"),
+    ])
     .cpus(2),
     Case::micros("a lone task, awake", "pool-apply", "apply_p50")
         .asked(Goal::AtMost(2.0))
@@ -49,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
     Case::amount("a pool of 5 made for 100 tasks", "pool-seed", "seconds")
         .shown("ms", 1e-3)
         .asked(Goal::AtMost(10.0))
-        .beside(&[own("processes").at_most(0.25)])
+        .beside(&[own("processes").at_most(0.25), peer("cpython")])
         .note("`processes` has a process for each task, the fork server being there."),
     Case::amount("100 processes for 100 tasks", "pool-seed", "seconds")
         .shown("ms", 1e-3)
