@@ -28,7 +28,7 @@
 //! | `pool-cpu` | `ours`, `rayon` | `tasks` (of 50 ms), `workers` | `over_ideal`, `seconds`, `us_per_task` |
 //! | `pool-mib` | `ours`, `rayon` | `tasks`, `workers` | `seconds`, `us_per_task` |
 //! | `pool-seed` | `ours` (a pool of 5), `processes` (one each) | `tasks` | `seconds` |
-//! | `map-ops` | `ours`, `ours-plain` (no idle ones), `ours-set`, `redis`, `echo` | `clients`, `ms`, `op` (`get`, `set`, `update`), `depth` (under way), `idle` (clients) | `ops_per_s` |
+//! | `map-ops` | `ours` (members of a family), `ours-socket`, either with `-plain` (no idle ones), `ours-set`, `redis`, `echo` | `clients`, `ms`, `op` (`get`, `set`, `update`), `depth` (under way), `idle` (clients) | `ops_per_s` |
 //! | `map-proxy` | `ours`, `get` | | `ns_per_op` |
 //! | `map-memory` | `ours`, `hashmap` | `count` | `bytes_each` |
 //! | `many` | `ours` | `kind` (`lock`, `queue`, `pipe`, `process`), `count` | `ns_per_op`, `bytes_each`, `fds` |

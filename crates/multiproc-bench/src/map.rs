@@ -36,18 +36,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
         "update" => UPDATE,
         _ => args.unsupported("get, set, update"),
     };
+    let idle = args.number("idle", 0);
+    let in_memory = || Manager::start();
+    let by_socket = || Manager::builder().shared_memory_after(u64::MAX).start();
     match args.imp.as_str() {
-        "ours" => ours(args, operation, args.number("idle", 0), &Manager::start()?),
-        "ours-plain" => ours(args, operation, 0, &Manager::start()?),
-        "ours-set" => ours(args, SET, 0, &Manager::start()?),
-        "ours-socket" => {
-            let manager = Manager::builder().shared_memory_after(u64::MAX);
-            ours(args, operation, args.number("idle", 0), &manager.start()?)
-        }
+        "ours" => ours(args, operation, idle, &in_memory()?),
+        "ours-plain" => ours(args, operation, 0, &in_memory()?),
+        "ours-set" => ours(args, SET, 0, &in_memory()?),
+        "ours-socket" => ours(args, operation, idle, &by_socket()?),
+        "ours-socket-plain" => ours(args, operation, 0, &by_socket()?),
         "echo" => echo(args),
         "redis" if operation == UPDATE => args.unsupported("no functions travel to it"),
         "redis" => redis(args, operation),
-        _ => args.unsupported("ours, ours-plain, ours-set, ours-socket, redis, echo"),
+        _ => args
+            .unsupported("ours, ours-plain, ours-set, ours-socket, ours-socket-plain, redis, echo"),
     }
 }
 
