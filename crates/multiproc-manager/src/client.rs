@@ -34,8 +34,9 @@ use ways::{Inbound, Outbound, Ways};
 /// How long a server has to let a client in.
 const ENTRY_LIMIT: Duration = Duration::from_secs(10);
 
-/// Requests are sent when so many bytes wait, at the latest.
-const FLUSH_AT: usize = 16 << 10;
+/// Requests are sent when so many bytes wait, at the latest: the server begins with the first of a hundred
+/// while the others are still being written.
+const FLUSH_AT: usize = 1 << 10;
 
 /// Where a server is, and what it wants to hear: all that is needed to become its client.
 #[derive(Clone, Debug)]

@@ -21,10 +21,10 @@ use multiproc_pipe::stranger::bound::Bound;
 use multiproc_pipe::stranger::gate::Gate;
 use multiproc_pipe::{Address, Key};
 use multiproc_process::guard;
-use multiproc_shm::family;
+use multiproc_shm::{Hope, family};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::poll::{Bell, Watch};
-use multiproc_sys::{Errno, random, stream};
+use multiproc_sys::{Errno, processors, random, stream};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::attention::Attended;
@@ -51,6 +51,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// While lanes are attended to, sockets are looked at each so many rounds: every 20 µs or so.
 const SOCKETS_EACH: u32 = 16;
+
+/// How long the leader stays awake for sockets where that has paid off. It must be longer than it takes a
+/// client to be woken by its answer, and to ask again.
+const AWAKE: Duration = Duration::from_micros(20);
 
 const GATE: u64 = 0;
 const BELL: u64 = 1;
@@ -88,6 +92,8 @@ struct Pulse(AtomicU64);
 
 struct Shared {
     watch: Watch,
+    /// Whether it pays off to stay awake for sockets.
+    hope: Hope,
     bell: Arc<Bell>,
     state: Mutex<State>,
     /// The leader's pulse; another one when there is another leader.
@@ -170,6 +176,7 @@ impl Server {
         };
         Ok(Shared {
             watch,
+            hope: Hope::default(),
             bell,
             state: Mutex::new(state),
             lead: Mutex::default(),
@@ -236,7 +243,7 @@ impl Shared {
             // Beside lanes, sockets are looked at now and then.
             rounds = rounds.wrapping_add(1);
             let looks = deadline != Deadline::NOW || rounds.is_multiple_of(SOCKETS_EACH);
-            if looks && self.watch.wait(&mut tokens, deadline).is_err() {
+            if looks && self.await_sockets(&mut tokens, deadline).is_err() {
                 break;
             }
             let mut state = self.state.lock();
@@ -264,6 +271,28 @@ impl Shared {
         // Whoever leads now waits by the deadlines it knew.
         self.bell.ring();
         self.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Waits until a socket is ready. While answers are asked for one after the other, it stays awake for
+    /// the next: whoever sends need not wake it then, which takes both longer than the call itself.
+    fn await_sockets(&self, tokens: &mut Vec<u64>, deadline: Deadline) -> Result<(), Errno> {
+        if deadline != Deadline::NOW && processors::online() > 1 && self.hope.next() {
+            let began = Instant::now();
+            loop {
+                self.watch.wait(tokens, Deadline::NOW)?;
+                if !tokens.is_empty() {
+                    self.hope.learn(true);
+                    return Ok(());
+                }
+                if began.elapsed() > AWAKE {
+                    self.hope.learn(false);
+                    break;
+                }
+                // Whoever is to ask may be waiting for this processor.
+                std::thread::yield_now();
+            }
+        }
+        self.watch.wait(tokens, deadline)
     }
 
     /// Looks after every descriptor that is ready, and every wait that is over.

@@ -3,6 +3,7 @@
 //! 500 idle clients and 50 that wait; 10,000 and 1,000 under `CHAOS`, for which a process may need more
 //! open files than it has by default (`ulimit -n 20000`).
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use multiproc_manager::{DictProxy, Manager};
@@ -44,8 +45,21 @@ fn join(manager: &Manager) -> Manager {
 }
 
 #[test]
-fn a_crowd_of_idle_and_waiting_clients_changes_nothing_for_a_busy_one() {
-    let manager = Manager::start().expect("a server");
+fn a_crowd_changes_nothing_for_a_busy_client_on_a_socket() {
+    let manager = Manager::builder().shared_memory_after(u64::MAX).start();
+    crowd(manager.expect("a server"));
+}
+
+#[test]
+fn a_crowd_changes_nothing_for_a_busy_client_in_the_family() {
+    crowd(Manager::start().expect("a server"));
+}
+
+/// One at a time: they measure.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn crowd(manager: Manager) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dict = manager.dict::<u32, u32>().expect("a dict");
     dict.insert(1, 1).expect("inserted");
     let event = manager.event().expect("an event");

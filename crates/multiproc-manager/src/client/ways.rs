@@ -6,11 +6,13 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use multiproc_shm::Hope;
-use multiproc_sys::processors;
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::{poll, processors};
 
 use crate::lane::{Broken, Lanes};
 use crate::link::{self, Control, End, Reader, Said};
@@ -26,6 +28,8 @@ const HOPEFUL: Duration = Duration::from_micros(20);
 #[derive(Debug)]
 pub(super) struct Ways {
     stream: TcpStream,
+    /// Whether it pays off to stay awake for the socket.
+    hope: Hope,
     /// What the server has offered; `None` if that cannot be reached from here.
     offered: OnceLock<Option<Shared>>,
 }
@@ -68,6 +72,7 @@ impl Ways {
     pub(super) fn new(stream: TcpStream) -> Ways {
         Ways {
             stream,
+            hope: Hope::default(),
             offered: OnceLock::new(),
         }
     }
@@ -105,6 +110,23 @@ impl Ways {
         Ok(true)
     }
 
+    /// Looks for an answer on the socket for as long as that pays off. What sleeps must be woken, which takes
+    /// the server longer than its answer.
+    fn stay_awake(&self) {
+        if processors::online() < 2 || !self.hope.next() {
+            return;
+        }
+        let began = Instant::now();
+        let mut found = false;
+        while !found && began.elapsed() < HOPEFUL {
+            // The server may be waiting for this processor.
+            std::thread::yield_now();
+            // An error is found again by whoever reads.
+            found = poll::readable(self.stream.as_fd(), Deadline::NOW).unwrap_or(true);
+        }
+        self.hope.learn(found);
+    }
+
     /// The server is to wake whoever receives when there is room. Try to send once more after it.
     pub(super) fn want_room(&self) {
         if let Some(shared) = self.shared() {
@@ -140,6 +162,7 @@ impl Ways {
             Said::Control(Control::Turn(_)) => Err(End::Protocol),
         };
         let Some(shared) = self.shared() else {
+            self.stay_awake();
             return inbound.socket.read(&self.stream, take).map(drop);
         };
         let lane = &shared.lanes.replies;
