@@ -245,6 +245,80 @@ fn a_close_wakes_who_waits_in_an_unbounded_queue() {
     assert!(queue.put(2).is_err_and(|error| error.is_closed()));
 }
 
+/// All four forms of all verbs, on all kinds.
+#[test]
+fn after_a_close_every_verb_says_closed_once_the_queue_is_drained() {
+    let joinable = JoinableQueue::bounded(4).expect("a queue");
+    let [bounded, unbounded] = both::<u8>();
+    let soon = || Instant::now() + LIMIT;
+    for queue in [bounded, unbounded, Queue::clone(&joinable)] {
+        queue.put_many([1, 2]).expect("room");
+        queue.close();
+        let puts = [
+            queue.put(3),
+            queue.try_put(3),
+            queue.put_timeout(3, LIMIT),
+            queue.put_deadline(3, soon()),
+        ];
+        assert!(puts.map(|put| put.is_err_and(|error| error.is_closed())) == [true; 4]);
+        let puts = [
+            queue.put_many([3]),
+            queue.try_put_many([3]),
+            queue.put_many_timeout([3], LIMIT),
+            queue.put_many_deadline([3], soon()),
+        ];
+        assert!(puts.map(|put| put.is_err_and(|error| error.is_closed())) == [true; 4]);
+        assert_eq!((queue.get(), queue.try_get()), (Ok(1), Ok(2)));
+        let gets = [
+            queue.get(),
+            queue.try_get(),
+            queue.get_timeout(LIMIT),
+            queue.get_deadline(soon()),
+        ];
+        assert_eq!(gets, [(); 4].map(|()| Err(GetError::Closed)));
+        let gets = [
+            queue.get_many(2),
+            queue.try_get_many(2),
+            queue.get_many_timeout(2, LIMIT),
+            queue.get_many_deadline(2, soon()),
+        ];
+        let closed = |got: Result<_, _>| got.map_err(GetError::from) == Err(GetError::Closed);
+        assert!(gets.map(closed) == [true; 4]);
+        assert!(queue.is_closed() && queue.iter().next().is_none());
+    }
+}
+
+/// An item is there for every process when its put returns, and behind all that were put before, whoever
+/// put them.
+#[test]
+fn what_was_put_is_there_for_any_process_at_once_and_in_one_order() {
+    for queue in both::<(u32, Vec<u8>)>() {
+        let [mine, theirs] = [(); 2].map(|()| Queue::<()>::bounded(1).expect("a queue"));
+        // Inline, and in shared memory of its own.
+        let item = |number: u32| (number, vec![number as u8; (number as usize % 3) * 40_000]);
+        let (other, my_turn, their_turn) = (queue.clone(), mine.clone(), theirs.clone());
+        let child = testing::fork(move || {
+            for number in 0..30 {
+                their_turn.get_timeout(LIMIT).expect("a turn");
+                assert_eq!(other.try_get(), Ok(item(number)));
+                other.put(item(number + 1000)).expect("room");
+                other.put(item(number + 2000)).expect("room");
+                my_turn.put(()).expect("room");
+            }
+        });
+        for number in 0..30 {
+            queue.put(item(number)).expect("room");
+            theirs.put(()).expect("room");
+            mine.get_timeout(LIMIT).expect("a turn");
+            queue.put(item(number + 3000)).expect("room");
+            for from in [1000, 2000, 3000] {
+                assert_eq!(queue.try_get(), Ok(item(number + from)));
+            }
+        }
+        assert!(child.join());
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(Vec<usize>),
