@@ -77,7 +77,13 @@ impl Hands {
 
     /// One more in the hands of this process. False if there is no row for it.
     pub(crate) fn take_up(&self) -> bool {
-        family::me().is_some_and(|me| self.table().enter(me))
+        let enter = || family::me().is_some_and(|me| self.table().enter(me));
+        if enter() {
+            return true;
+        }
+        // The rows of the dead fill the table where nobody joins.
+        self.take_back();
+        enter()
     }
 
     /// One less in the hands of this process. False if it has none, and nothing has changed then.
@@ -91,16 +97,37 @@ impl Hands {
 
     /// How many are in the hands of the living. What the dead had counts as lost from here on.
     pub(crate) fn held(&self) -> u64 {
+        self.take_back();
+        self.table().total()
+    }
+
+    fn take_back(&self) {
         let lost = self.table().take_back();
         if lost > 0 {
             self.lost_word().fetch_add(lost, Ordering::Relaxed);
             self.bell().ring_all();
         }
-        self.table().total()
     }
 
     /// How many have ever been lost.
     pub(crate) fn lost(&self) -> u64 {
         self.lost_word().load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_full_of_the_dead_has_room_for_the_living() {
+        let hands = Hands::create().expect("an object");
+        for (row, word) in (1..).zip(&hands.object.words()[TABLE..TABLE + ROWS]) {
+            // One item each in the hands of members that nobody has ever been.
+            word.store(7 << 32 | (row % 4000) << 20 | 1, Ordering::Relaxed);
+        }
+        assert!(hands.take_up());
+        assert_eq!((hands.lost(), hands.held()), (ROWS as u64, 1));
+        assert!(hands.put_down() && !hands.put_down());
     }
 }
