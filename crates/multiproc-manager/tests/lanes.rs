@@ -57,6 +57,35 @@ fn only_who_calls_often_takes_memory_and_it_comes_back() {
     });
 }
 
+/// What a process has used of processors, in ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let behind_name = stat.rsplit(')').next().expect("fields");
+    let fields = behind_name.split_whitespace().skip(11).take(2);
+    fields
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum()
+}
+
+#[test]
+fn a_server_whose_clients_fall_silent_sleeps() {
+    alone(|| {
+        let manager = start(0);
+        call(&manager, 2_000);
+        let pid = manager.pid().expect("ours");
+        let until = Instant::now() + LONG;
+        loop {
+            let before = ticks(pid);
+            std::thread::sleep(Duration::from_millis(300));
+            if ticks(pid) == before {
+                break;
+            }
+            assert!(Instant::now() < until, "it never rests");
+        }
+        call(&manager, 200);
+    });
+}
+
 /// Bytes that show where they were torn.
 fn pattern(len: usize, seed: u32) -> Vec<u8> {
     (0..len as u32)
