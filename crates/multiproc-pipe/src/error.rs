@@ -369,8 +369,9 @@ pub enum RecvError {
     Protocol(&'static str),
     /// This process had no room for the descriptors that came. This end is unusable from here on.
     TooManyFiles,
-    /// The message cannot be reached: its memory holds what cannot be true, or there is none left to
-    /// receive it.
+    /// There is no shared memory left to receive the handles in the message. It is kept for the next call.
+    NoSpace(OpenError),
+    /// The message cannot be reached: its memory holds what cannot be true. It is gone.
     Corrupt(OpenError),
     /// This thread holds 2,000 locks already, and cannot take the connection's.
     Limit(String),
@@ -419,6 +420,11 @@ impl RecvError {
         matches!(self, RecvError::Protocol(_))
     }
 
+    /// Whether shared memory was missing.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, RecvError::NoSpace(_))
+    }
+
     /// Whether there was no room for descriptors.
     pub fn is_too_many_files(&self) -> bool {
         matches!(self, RecvError::TooManyFiles)
@@ -443,6 +449,7 @@ impl fmt::Debug for RecvError {
             RecvError::TooLarge { size, limit } => write!(f, "TooLarge({size} > {limit})"),
             RecvError::Protocol(what) => write!(f, "Protocol({what:?})"),
             RecvError::TooManyFiles => f.write_str("TooManyFiles"),
+            RecvError::NoSpace(error) => write!(f, "NoSpace({error:?})"),
             RecvError::Corrupt(error) => write!(f, "Corrupt({error:?})"),
             RecvError::Limit(what) => write!(f, "Limit({what:?})"),
             RecvError::Os(errno) => write!(f, "Os({errno})"),
@@ -474,6 +481,10 @@ impl fmt::Display for RecvError {
             RecvError::TooManyFiles => f.write_str(
                 "no room for the descriptors that came; close some, or raise RLIMIT_NOFILE",
             ),
+            RecvError::NoSpace(error) => write!(
+                f,
+                "no room to receive the handles in the message, which is kept: {error}"
+            ),
             RecvError::Corrupt(error) => write!(f, "the message cannot be reached: {error}"),
             RecvError::Limit(what) => f.write_str(what),
             RecvError::Os(errno) => write!(f, "cannot receive: {errno}"),
@@ -485,7 +496,7 @@ impl Error for RecvError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             RecvError::Decode(error) => Some(error),
-            RecvError::Corrupt(error) => Some(error),
+            RecvError::NoSpace(error) | RecvError::Corrupt(error) => Some(error),
             RecvError::Os(errno) => Some(errno),
             _ => None,
         }

@@ -14,7 +14,8 @@
 //! lie in the memory that the processes of a family share: no descriptor, no system call while both
 //! sides are awake. Ends are `Clone + Send + Sync` and serde values; whatever a message carries (locks,
 //! queues, other pipes, open files as `Fd`) arrives as the same thing. Messages may be of any length: long
-//! ones travel in pieces, and take no shared memory but the pipe's own.
+//! ones travel in pieces, and take no shared memory but the pipe's own. A pipe open at both ends takes 64 KiB
+//! of memory and no descriptor, so 10,000 of them 640 MiB.
 //!
 //! # Between strangers
 //!

@@ -105,7 +105,46 @@ impl<T> Receiver<T> {
     ///
     /// [`RecvError::BufferTooShort`] with the whole message; and others.
     pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
-        let bytes = self.recv_bytes(usize::MAX)?;
+        self.fill_until(buffer, Deadline::NEVER)
+    }
+
+    /// As [`Receiver::recv_bytes_into`], if a message is there.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`] and others.
+    pub fn try_recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        at_once(self.fill_until(buffer, Deadline::NOW))
+    }
+
+    /// As [`Receiver::recv_bytes_into`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv_bytes_into_timeout(
+        &self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> Result<usize, RecvError> {
+        self.fill_until(buffer, Deadline::after(timeout))
+    }
+
+    /// As [`Receiver::recv_bytes_into`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv_bytes_into_deadline(
+        &self,
+        buffer: &mut [u8],
+        deadline: Instant,
+    ) -> Result<usize, RecvError> {
+        self.fill_until(buffer, Deadline::at(deadline))
+    }
+
+    fn fill_until(&self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvError> {
+        let bytes = self.bytes_until(usize::MAX, deadline)?;
         match buffer.get_mut(..bytes.len()) {
             Some(place) => {
                 place.copy_from_slice(&bytes);

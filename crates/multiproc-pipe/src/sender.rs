@@ -17,6 +17,8 @@ use crate::transport::Out;
 
 /// Sends values of `T`, one way: from [`channel`](crate::channel) or [`Connection::split`](crate::Connection::split).
 ///
+/// It travels in messages of other pipes, not of its own.
+///
 /// Clones send to the same receivers; messages of several senders never mix. The other side sees the end
 /// when the last is dropped or closed, or has died with its process.
 pub struct Sender<T> {
@@ -84,6 +86,62 @@ impl<T> Sender<T> {
         len: usize,
     ) -> Result<(), SendError> {
         self.send_bytes(&buffer[offset..][..len])
+    }
+
+    /// As [`Sender::send_bytes_range`], if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] and others.
+    ///
+    /// # Panics
+    ///
+    /// As [`Sender::send_bytes_range`].
+    pub fn try_send_bytes_range(
+        &self,
+        buffer: &[u8],
+        offset: usize,
+        len: usize,
+    ) -> Result<(), SendError> {
+        self.try_send_bytes(&buffer[offset..][..len])
+    }
+
+    /// As [`Sender::send_bytes_range`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Sender::send_bytes_range`].
+    pub fn send_bytes_range_timeout(
+        &self,
+        buffer: &[u8],
+        offset: usize,
+        len: usize,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        self.send_bytes_timeout(&buffer[offset..][..len], timeout)
+    }
+
+    /// As [`Sender::send_bytes_range`], until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Sender::send_bytes_range`].
+    pub fn send_bytes_range_deadline(
+        &self,
+        buffer: &[u8],
+        offset: usize,
+        len: usize,
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        self.send_bytes_deadline(&buffer[offset..][..len], deadline)
     }
 
     /// Closes this handle: its sends are refused, and if it was the last, the other side sees the end.

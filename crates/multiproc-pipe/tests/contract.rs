@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_pipe::{Client, Connection, Listener, Receiver, RecvError, SendError, channel, pipe};
+use multiproc_pipe::{
+    Client, Connection, Listener, Receiver, RecvError, SendError, Sender, channel, pipe,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -305,6 +307,102 @@ fn bytes_are_messages_too() {
 }
 
 #[test]
+fn bytes_have_all_four_forms() {
+    on_each(|transport| {
+        let (here, there) = transport.connect::<u64, u64>();
+        let (sender, receiver) = (here.sender(), there.receiver());
+        let (mut buffer, soon) = ([0; 8], Duration::from_millis(1));
+        let at = || Instant::now() + soon;
+        assert_eq!(receiver.try_recv_bytes(9), Err(RecvError::Empty));
+        assert_eq!(
+            receiver.try_recv_bytes_into(&mut buffer),
+            Err(RecvError::Empty)
+        );
+        let late = Err(RecvError::TimedOut);
+        assert_eq!(receiver.recv_bytes_into_timeout(&mut buffer, soon), late);
+        assert_eq!(receiver.recv_bytes_into_deadline(&mut buffer, at()), late);
+        let text = b"0123456789";
+        sender.send_bytes_range(text, 0, 1).expect("sent");
+        assert_eq!(receiver.recv_bytes_into(&mut buffer), Ok(1));
+        sender.try_send_bytes_range(text, 1, 2).expect("sent");
+        assert_eq!(
+            receiver.recv_bytes_into_timeout(&mut buffer[1..], LONG),
+            Ok(2)
+        );
+        sender
+            .send_bytes_range_timeout(text, 3, 2, LONG)
+            .expect("sent");
+        let then = Instant::now() + LONG;
+        assert_eq!(
+            receiver.recv_bytes_into_deadline(&mut buffer[3..], then),
+            Ok(2)
+        );
+        sender
+            .send_bytes_range_deadline(text, 5, 3, then)
+            .expect("sent");
+        assert!(receiver.poll(LONG) == Ok(true));
+        assert_eq!(receiver.try_recv_bytes_into(&mut buffer[5..]), Ok(3));
+        assert_eq!(&buffer, b"01234567");
+        while sender.try_send_bytes(&[0; 100]).is_ok() {}
+        let full = sender.try_send_bytes_range(&[0; 100], 0, 100);
+        assert_eq!(full, Err(SendError::Full));
+        let full = sender.send_bytes_range_timeout(&[0; 100], 0, 100, soon);
+        assert_eq!(full, Err(SendError::TimedOut));
+        let full = sender.send_bytes_range_deadline(&[0; 100], 0, 100, at());
+        assert_eq!(full, Err(SendError::TimedOut));
+    });
+}
+
+#[test]
+fn whoever_does_not_wait_takes_of_a_long_message_what_is_there_and_no_more() {
+    const LEN: usize = 8 << 20;
+    // Both of them are ready at any time, so that there is always more.
+    let (sender, receiver) = channel::<Vec<u8>>().expect("a channel");
+    let sending = std::thread::spawn(move || sender.send(&vec![7; LEN]));
+    let mut calls = 1;
+    let message = loop {
+        match receiver.try_recv() {
+            Err(RecvError::Empty) => calls += 1,
+            other => break other,
+        }
+    };
+    assert_eq!(message, Ok(vec![7; LEN]));
+    assert!(calls >= LEN / (64 << 10), "{calls} calls took it all");
+    sending.join().expect("no panic").expect("sent");
+}
+
+#[test]
+fn an_end_does_not_travel_through_its_own_pipe() {
+    #[derive(Serialize, Deserialize)]
+    enum Carried {
+        Sender(Sender<Carried>),
+        Receivers(Vec<Receiver<Carried>>),
+    }
+    let (sender, receiver) = channel::<Carried>().expect("a channel");
+    let own = [
+        Carried::Sender(sender.clone()),
+        Carried::Receivers(vec![receiver.clone()]),
+    ];
+    for carried in own {
+        let error = sender.send(&carried).expect_err("it would never be freed");
+        assert!(error.is_encode(), "{error}");
+        assert!(error.to_string().contains("very pipe"), "{error}");
+    }
+    let (other, others) = channel::<Carried>().expect("a channel");
+    sender
+        .send(&Carried::Sender(other))
+        .expect("another pipe's");
+    let Ok(Carried::Sender(other)) = receiver.recv() else {
+        panic!("another pipe's sender");
+    };
+    other
+        .send(&Carried::Sender(sender))
+        .expect("another pipe's");
+    drop(others.recv());
+    assert!(receiver.recv().is_err_and(|error| error.is_disconnected()));
+}
+
+#[test]
 fn a_buffer_too_short_gives_the_whole_message() {
     on_each(|transport| {
         let (here, there) = transport.connect::<u64, u64>();
@@ -451,14 +549,17 @@ fn open_files_travel_in_the_family_and_many_at_once() {
         let copy = writer.try_clone().expect("a copy");
         Fd(std::fs::File::from(std::os::fd::OwnedFd::from(copy)))
     };
-    here.send(&(0..300).map(|_| file()).collect())
+    here.send(&(0..1000).map(|_| file()).collect())
         .expect("sent");
     drop(writer);
     let mut files = there.recv_timeout(LONG).expect("received");
-    assert_eq!(files.len(), 300);
+    assert_eq!(files.len(), 1000);
     for file in &mut files {
         file.write_all(b"x").expect("open");
     }
     drop(files);
-    assert_eq!(std::io::read_to_string(reader).expect("the end").len(), 300);
+    assert_eq!(
+        std::io::read_to_string(reader).expect("the end").len(),
+        1000
+    );
 }

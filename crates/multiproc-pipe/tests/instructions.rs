@@ -138,6 +138,88 @@ fn killed_at_any_instruction_of_a_receive() {
     });
 }
 
+/// Sends and receives until this thread has both sides of the pipe to itself.
+fn have_to_itself(sender: &Sender<Item>, receiver: &Receiver<Item>) {
+    for number in 1000..1200 {
+        sender.send(&item(number, Form::Short)).expect("room");
+        assert_eq!(receiver.recv().expect("a message").0, number);
+    }
+}
+
+/// What lies in the pipe after it, and whether a message of the killed operation may be missing.
+fn check_left(ends: &Ends, reached: Reached, before: &[u64], after: &[u64]) {
+    let (sender, receiver) = ends.take().expect("one for each kill");
+    let found = drain(&receiver);
+    let undone = found == before && reached != Reached::End;
+    assert!(
+        undone || found == after,
+        "{found:?}, killed {}",
+        place(reached)
+    );
+    goes_on(&sender, &receiver);
+}
+
+#[test]
+fn killed_at_any_instruction_by_one_that_has_its_side_to_itself() {
+    alone(|| {
+        let ends = Ends::default();
+        let start = || {
+            let (sender, receiver) = new_pipe(&ends);
+            let prepare = || {
+                have_to_itself(&sender, &receiver);
+                item(2, Form::Short)
+            };
+            member(prepare, |item| {
+                sender.send_timeout(&item, LIMIT).expect("room")
+            })
+        };
+        kill_at_each("send, alone", start, |reached| {
+            check_left(&ends, reached, &[], &[2]);
+        });
+        let start = || {
+            let (sender, receiver) = new_pipe(&ends);
+            let prepare = || {
+                have_to_itself(&sender, &receiver);
+                sender.send(&item(1, Form::Short)).expect("room");
+                sender.send(&item(2, Form::Short)).expect("room");
+            };
+            member(prepare, |()| {
+                receiver.recv_timeout(LIMIT).expect("a message")
+            })
+        };
+        kill_at_each("receive, alone", start, |reached| {
+            check_left(&ends, reached, &[1, 2], &[2]);
+        });
+    });
+}
+
+#[test]
+fn killed_at_any_instruction_of_taking_a_side_away() {
+    alone(|| {
+        let ends = Ends::default();
+        let start = || {
+            let (sender, receiver) = new_pipe(&ends);
+            have_to_itself(&sender, &receiver);
+            let prepare = || item(2, Form::Short);
+            member(prepare, |item| {
+                sender.send_timeout(&item, LIMIT).expect("room")
+            })
+        };
+        kill_at_each("send, taken away", start, |reached| {
+            check_left(&ends, reached, &[], &[2]);
+        });
+        let start = || {
+            let (sender, receiver) = new_pipe(&ends);
+            have_to_itself(&sender, &receiver);
+            sender.send(&item(1, Form::Short)).expect("room");
+            member(|| (), |()| receiver.recv_timeout(LIMIT).expect("a message"))
+        };
+        kill_at_each("receive, taken away", start, |reached| {
+            check_left(&ends, reached, &[1], &[]);
+        });
+    });
+}
+
 #[test]
 fn killed_at_any_instruction_of_making_a_pipe_and_of_dropping_an_end() {
     with_pipe(|sender, receiver| {

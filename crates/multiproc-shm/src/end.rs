@@ -20,6 +20,8 @@
 //! | telling, before or between the bit and the bells | the end on the dying list, still owning the ring: the next who drains tells it again |
 //! | after the ring was taken back | an empty end on the dying list: freed by the next |
 
+use multiproc_wire::Attachment;
+
 use crate::arena::Arena;
 use crate::error::{CreateError, OpenError};
 use crate::log::Transaction;
@@ -83,6 +85,16 @@ impl End {
         let ring = parcel::first(&object)?.ok_or(OpenError::Corrupt("an end has lost its ring"))?;
         let ring = Ring::open(ring)?;
         Ok(End { object, ring })
+    }
+
+    /// Whether what travels in a message is an end of this very ring.
+    pub fn is_of(attachment: &Attachment, ring: &Ring) -> bool {
+        let object = Object::from_attachment(Attachment::clone(attachment));
+        object.is_some_and(|object| {
+            object.kind() == Kind::End
+                && parcel::first(&object)
+                    .is_ok_and(|owned| owned.is_some_and(|owned| owned.is(ring.object())))
+        })
     }
 
     /// Its ring, which the caller may use as long as it likes: only the end counts for the other side.

@@ -31,6 +31,7 @@
 //! them.
 
 mod alloc;
+mod alone;
 mod arena;
 mod bell;
 mod deadlock;
@@ -49,6 +50,7 @@ mod member;
 mod object;
 mod own;
 pub mod parcel;
+mod presence;
 mod ring;
 mod segment;
 mod sleep;
@@ -60,7 +62,7 @@ mod waiting;
 mod watch;
 
 pub use alloc::Usage;
-pub use bell::Bell;
+pub use bell::{Bell, Quiet};
 pub use deadlock::{DeadlockLink, take_cycle};
 pub use doorbell::ring_when_changed;
 pub use end::End;

@@ -5,6 +5,7 @@
 //! | `tail.cursor` | where the next frame goes; everything before it is complete | the holder of `tail.lock`, one store per frame |
 //! | `head.cursor` | the next frame to take; everything before it is taken | the holder of `head.lock`, one store per frame |
 //! | `*.seen` | what this side last saw of the other cursor, so as to look there rarely | the holder of that side's lock |
+//! | `*.lock` | who may push, who may pop | `alone.rs` |
 //! | `items`, `space` | bells for the two sides, for the layer above | see [`Bell`] |
 //! | `state`, `word` | the layer above's | |
 //!
@@ -28,6 +29,7 @@
 
 mod dying;
 mod head;
+mod quick;
 mod sides;
 mod tail;
 
@@ -35,9 +37,9 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::alone::AloneLock;
 use crate::bell::Bell;
 use crate::error::{CreateError, OpenError};
-use crate::lock::RawLock;
 use crate::object::{Handle, Kind, Object};
 
 pub(crate) use dying::{owned, take_back};
@@ -64,7 +66,9 @@ const SKIP: u32 = 3;
 struct Side {
     cursor: AtomicU64,
     seen: AtomicU64,
-    lock: RawLock,
+    /// On a line of its own: the other side, which looks at the cursor, would take it away.
+    _room: [u64; 6],
+    lock: AloneLock,
 }
 
 /// A bell alone on its cache line: one side reads it often, the other writes it seldom.
@@ -86,7 +90,7 @@ struct Control {
 
 const CONTROL: usize = size_of::<Control>();
 const ALIGN: usize = align_of::<Control>();
-const _: () = assert!(size_of::<Side>() == 64 && CONTROL == 320);
+const _: () = assert!(size_of::<Side>() == 128 && CONTROL == 448);
 
 /// A position: units and frames since the ring was made, both wrapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,7 +266,7 @@ impl Ring {
     /// The threads that hold the lock of the head and that of the tail now, 0 for none.
     pub fn holders(&self) -> [u32; 2] {
         let control = self.control();
-        [&control.head.lock, &control.tail.lock].map(RawLock::holder)
+        [&control.head.lock, &control.tail.lock].map(AloneLock::holder)
     }
 
     /// The first byte of the unit at `position`.

@@ -14,6 +14,7 @@
 //! |---|---|---|
 //! | `holder` | the member whose thread has the slot, 0 = free | the thread under the arena lock; 0 by itself at its end or by the sweep after its member's death |
 //! | `word` | offset of the word it sleeps on, 0 = awake | the thread |
+//! | `inside` | which of the locks that it has to itself it is inside of: see `alone.rs` | the thread; 0 for the next one with the slot |
 //! | `tid`, `edge`, `turn` | which lock it waits for: see `deadlock` | the thread |
 
 use std::cell::Cell;
@@ -23,11 +24,13 @@ use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::{self, Woken};
-use multiproc_sys::{Errno, poll, robust};
+use multiproc_sys::{Errno, forkmark, poll, robust};
 
 use crate::arena::{self, Arena};
 use crate::layout::{PAGE, THREADS, THREADS_AT};
 use crate::member::{self, MemberId};
+use crate::own;
+use crate::presence::{self, Me};
 use crate::waitable::Armed;
 
 const FIRST_CHECK: Duration = Duration::from_millis(100);
@@ -40,7 +43,8 @@ pub(crate) struct ThreadSlot {
     tid: AtomicU64,
     pub(crate) edge: AtomicU64,
     pub(crate) turn: AtomicU64,
-    _room: [u64; 3],
+    inside: AtomicU64,
+    _room: [u64; 2],
 }
 
 /// One wait, which may take several sleeps.
@@ -209,10 +213,15 @@ fn slot(arena: &'static Arena, index: u64) -> &'static ThreadSlot {
 struct MySlot {
     slot: Cell<Option<&'static ThreadSlot>>,
     member: Cell<u64>,
+    /// The mark of the process that `me` was found in, 0 before.
+    stamp: Cell<u64>,
+    me: Cell<Option<Me>>,
 }
 
 thread_local! {
-    static SLOT: MySlot = const { MySlot { slot: Cell::new(None), member: Cell::new(0) } };
+    static SLOT: MySlot = const {
+        MySlot { slot: Cell::new(None), member: Cell::new(0), stamp: Cell::new(0), me: Cell::new(None) }
+    };
 }
 
 impl MySlot {
@@ -232,6 +241,49 @@ impl MySlot {
         self.slot.set(Some(slot));
         self.member.set(me.bits());
         Some(slot)
+    }
+}
+
+/// What this thread needs to have a lock to itself.
+#[inline]
+pub(crate) fn presence() -> Option<Me> {
+    let known = |mine: &MySlot| match mine.stamp.get() {
+        stamp if stamp != 0 && stamp == forkmark::stamp() => mine.me.get(),
+        _ => mine.appear(),
+    };
+    SLOT.try_with(known).ok().flatten()
+}
+
+/// What the thread in a slot says it is inside of, 0 for nothing, or if the slot is no longer the member's.
+pub(crate) fn inside_of(arena: &'static Arena, index: u32, member: Option<MemberId>) -> u64 {
+    let used = arena.header().threads.load(Ordering::Acquire);
+    let is_used = u64::from(index) < used.min(u64::from(THREADS));
+    let Some(member) = member.filter(|_| is_used) else {
+        return 0;
+    };
+    let slot = slot(arena, u64::from(index));
+    let inside = slot.inside.load(Ordering::Acquire);
+    match slot.holder.load(Ordering::Acquire) == member.bits() {
+        true => inside,
+        false => 0,
+    }
+}
+
+impl MySlot {
+    #[cold]
+    fn appear(&self) -> Option<Me> {
+        let arena = arena::existing()?;
+        let member = member::me().ok()?;
+        let slot = self.get_or_claim(arena)?;
+        let index = (arena.offset_of(slot)? - THREADS_AT) / size_of::<ThreadSlot>() as u64;
+        let me = presence::new_token(member).map(|token| Me {
+            token,
+            slot: index as u32,
+            inside: &slot.inside,
+        });
+        self.me.set(me);
+        self.stamp.set(own::stamp());
+        me
     }
 }
 
@@ -267,6 +319,7 @@ fn claim(arena: &'static Arena, me: MemberId) -> Option<&'static ThreadSlot> {
     };
     let slot = slot(arena, index);
     slot.word.store(0, Ordering::Relaxed);
+    slot.inside.store(0, Ordering::Relaxed);
     slot.tid.store(u64::from(robust::tid()), Ordering::Relaxed);
     // Odd if the thread before was killed in a wait.
     let turn = slot.turn.load(Ordering::Relaxed);

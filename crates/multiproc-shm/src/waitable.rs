@@ -47,10 +47,18 @@ pub trait Waitable {
 /// What one or several things sleep on.
 #[derive(Default)]
 pub struct Sources<'a> {
-    words: Vec<(&'a AtomicU32, u32)>,
+    words: Vec<Word<'a>>,
     fds: Vec<Polled<'a>>,
     /// The thing that is being asked.
     index: usize,
+}
+
+/// A word that changes with a thing.
+struct Word<'a> {
+    word: &'a AtomicU32,
+    /// What tells whoever changes it that somebody sleeps.
+    mark: u32,
+    is_bell: bool,
 }
 
 /// A descriptor of the thing at `index`, which is ready when it is readable.
@@ -78,13 +86,21 @@ impl<'a> Sources<'a> {
     /// The thing's readiness changes, and then this bell rings.
     pub fn bell(&mut self, bell: &'a Bell) {
         let (word, mark) = bell.watched();
-        self.word(word, mark);
+        self.words.push(Word {
+            word,
+            mark,
+            is_bell: true,
+        });
     }
 
     /// The thing's readiness changes, and then this word of the arena; whoever changed it wakes *all*
     /// sleepers if one of the bits of `mark` is set in it. Bits that nobody needs do no harm.
     pub fn word(&mut self, word: &'a AtomicU32, mark: u32) {
-        self.words.push((word, mark));
+        self.words.push(Word {
+            word,
+            mark,
+            is_bell: false,
+        });
     }
 
     /// The thing is ready when `fd` is readable or closed at its other end.
@@ -112,8 +128,12 @@ impl<'a> Sources<'a> {
     pub fn arm(&self) -> Vec<Armed<'a>> {
         let deaths = arena::existing().map(|arena| &arena.header().deaths);
         let deaths = deaths.map(|word| (word, word.load(Ordering::SeqCst)));
-        let mark = |&(word, mark): &(&'a AtomicU32, u32)| {
-            (word, word.fetch_or(mark, Ordering::SeqCst) | mark)
+        let mark = |it: &Word<'a>| {
+            let before = it.word.fetch_or(it.mark, Ordering::SeqCst);
+            if it.is_bell {
+                Bell::armed(before);
+            }
+            (it.word, before | it.mark)
         };
         let armed = deaths.into_iter().chain(self.words.iter().map(mark));
         let armed = armed.collect();

@@ -37,6 +37,9 @@ const HOPEFUL: Duration = Duration::from_micros(12);
 /// Pauses between the looks of a hopeful wait.
 const HOPEFUL_PAUSES: u32 = 4;
 
+/// Looks of a prompt one, a pause apart, between two looks at the clock.
+const PROMPT_LOOKS: u32 = 8;
+
 /// After this many hopeful waits in vain, doubling from one, only one wait in as many is hopeful.
 const LEAST_HOPE: u32 = 128;
 
@@ -47,6 +50,7 @@ pub struct Patience {
     /// Waits since the last patient trial, or `TRIAL` while patience pays off.
     waits: AtomicU32,
     hope: Hope,
+    prompt: bool,
 }
 
 /// Whether it pays off to stay awake for longer. Private to the process; a wrong guess costs what one
@@ -94,6 +98,11 @@ impl Hope {
         found
     }
 
+    /// Whether the last hopeful wait has.
+    fn pays_off(&self) -> bool {
+        self.apart.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether a hopeful wait has found what it hoped for.
     pub fn learn(&self, found: bool) {
         let apart = self.apart.load(Ordering::Relaxed);
@@ -108,6 +117,15 @@ impl Hope {
 }
 
 impl Patience {
+    /// For one taker at a time, which often waits for an answer: where hope pays off, it looks as often as
+    /// it can. With more and more time between the looks, as for a crowd, it would find each answer late.
+    pub fn prompt() -> Patience {
+        Patience {
+            prompt: true,
+            ..Patience::default()
+        }
+    }
+
     /// Whether the next wait is to be patient.
     fn next(&self) -> bool {
         let waits = self.waits.load(Ordering::Relaxed);
@@ -173,7 +191,8 @@ impl<'a> Waiting<'a> {
                 }
             }
         }
-        while self.pauses < spin_limit() {
+        let is_prompt = self.patience.prompt && self.patience.hope.pays_off();
+        while self.pauses < spin_limit() && !is_prompt {
             spin(self.pauses);
             self.pauses *= 2;
             if ready() > 0 {
@@ -182,9 +201,15 @@ impl<'a> Waiting<'a> {
         }
         if !self.hoped && processors::online() > 1 {
             self.hoped = true;
+            let (looks, pauses) = match self.patience.prompt {
+                true => (PROMPT_LOOKS, 1),
+                false => (1, HOPEFUL_PAUSES),
+            };
             let look = || {
-                spin(HOPEFUL_PAUSES);
-                ready() > 0
+                (0..looks).any(|_| {
+                    spin(pauses);
+                    ready() > 0
+                })
             };
             if self.patience.hope.next() && self.patience.hope.hold_out(look) {
                 return Ok(());

@@ -1,5 +1,6 @@
 //! The only room with an operating system in it.
 
+pub mod asymmetric;
 pub mod child;
 pub mod clock;
 pub mod environment;

@@ -5,12 +5,12 @@
 //! place is given up: with the last open handle that knows it, or with the next message.
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use multiproc_shm::{
-    CreateError, End, Found, HeadGuard, LockError, MemberId, Object, OpenError, Patience, Ring,
-    Sources, Waitable, Waiting, Watch, family, parcel,
+    CreateError, End, Found, HeadGuard, LockError, MemberId, Object, OpenError, Patience, Quiet,
+    Ring, Sources, Waitable, Waiting, Watch, family, parcel,
 };
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Parcel;
@@ -48,12 +48,18 @@ impl Clone for RingIn {
 struct Reading {
     ring: Ring,
     patience: Patience,
+    quiet: Quiet,
     /// Names this, with the process, in the ring's word.
     thing: u32,
     /// Handles that share this and are not closed.
     open: AtomicUsize,
     /// Filled under the head lock only.
     begun: Mutex<Option<Begun>>,
+    /// A piece that was taken out of the ring, and for which there was no memory then: it is the next.
+    /// Likewise.
+    kept: Mutex<Option<Object>>,
+    /// Whether there is one.
+    has_kept: AtomicBool,
 }
 
 /// What has come of a long message.
@@ -94,10 +100,13 @@ impl RingIn {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let reading = Arc::new(Reading {
             ring: side.ring.clone(),
-            patience: Patience::default(),
+            patience: Patience::prompt(),
+            quiet: Quiet::default(),
             thing: NEXT.fetch_add(1, Ordering::Relaxed),
             open: AtomicUsize::new(usize::from(!side.is_closed())),
             begun: Mutex::new(None),
+            kept: Mutex::new(None),
+            has_kept: AtomicBool::new(false),
         });
         RingIn {
             side,
@@ -142,6 +151,9 @@ impl RingIn {
     /// The next message, if it has no more than `most` bytes.
     #[inline]
     pub(crate) fn recv(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
+        if let Some(parcel) = self.recv_quickly(most) {
+            return Ok(parcel);
+        }
         let received = self.recv_while_open(most, deadline);
         // Also where another took it: the descriptor is not to stay readable.
         if let Some(watch) = self.watch.get() {
@@ -154,7 +166,27 @@ impl RingIn {
         received
     }
 
+    /// A short message, if it is there, and no other receiver has been for a while.
     #[inline]
+    fn recv_quickly(&self, most: u64) -> Option<Parcel> {
+        let reading = &*self.reading;
+        // A word set by another receiver meanwhile does no harm: it has taken the side away from us.
+        let is_usual = !self.side.is_closed()
+            && self.watch.get().is_none()
+            && reading.ring.word().load(Ordering::Acquire) == 0
+            && !reading.has_kept.load(Ordering::Relaxed);
+        if !is_usual {
+            return None;
+        }
+        let bytes = reading.ring.pop_quickly(most, WHOLE, &reading.quiet)?;
+        reading.tell_the_others();
+        Some(Parcel {
+            bytes,
+            attachments: Vec::new(),
+        })
+    }
+
+    #[cold]
     fn recv_while_open(&self, most: u64, deadline: Deadline) -> Result<Parcel, RecvError> {
         let mut waiting = Waiting::new(&self.reading.patience, deadline);
         loop {
@@ -163,7 +195,13 @@ impl RingIn {
             }
             // Read before the look: what was sent before the last sender went is seen after it.
             let gone = self.side.state() & End::SENDERS_GONE != 0;
-            let look = self.reading.take(most, deadline);
+            if let Some(parcel) = self.recv_quickly(most) {
+                return Ok(parcel);
+            }
+            let look = match self.reading.is_empty() {
+                true => Ok(Look::Nothing),
+                false => self.reading.take(most, deadline),
+            };
             if look.is_err() && deadline != Deadline::NOW {
                 // What is still there is another's, and so is the wake for it.
                 ring_everybody(self.side.ring.items());
@@ -225,9 +263,14 @@ impl Reading {
         family::me().map_or(0, |me| me.with_thing(self.thing))
     }
 
+    fn is_empty(&self) -> bool {
+        self.ring.is_empty() && !self.has_kept.load(Ordering::Relaxed)
+    }
+
     fn answers(&self) -> usize {
         let gone = self.ring.state().load(Ordering::Acquire) & End::SENDERS_GONE != 0;
         match self.ring.len() {
+            _ if self.has_kept.load(Ordering::Relaxed) => 1,
             0 => usize::from(gone),
             _ if self.is_anothers_turn() => 0,
             frames => frames,
@@ -241,7 +284,8 @@ impl Reading {
     }
 
     fn take(&self, most: u64, deadline: Deadline) -> Result<Look, RecvError> {
-        let mut head = self.ring.head(deadline).map_err(refused)?;
+        let mut head = self.ring.head_often(deadline).map_err(refused)?;
+        let mut there = None;
         loop {
             // Most have nothing to do with long messages: one load says so.
             let word = self.ring.word().load(Ordering::Acquire);
@@ -260,8 +304,7 @@ impl Reading {
                 Popped::Overtaken => continue,
             };
             if piece.kind == WHOLE && word == 0 {
-                drop(head);
-                self.tell_senders();
+                self.tell_senders(head);
                 return Ok(whole(piece.parcel, most));
             }
             if let Some(found) = self.join(piece, most, mine) {
@@ -272,13 +315,26 @@ impl Reading {
                 return found;
             }
             ring_everybody(self.ring.space());
+            // What is there now is taken in any case; but whose deadline has passed does not wait for more,
+            // however fast it comes.
+            let there = there.get_or_insert_with(|| self.ring.len() + 1);
+            *there = there.saturating_sub(1);
+            if *there == 0 && deadline.has_passed() {
+                return Ok(Look::Nothing);
+            }
         }
     }
 
-    /// There is room, and the lock is released. Who waits for more than that must not keep the wake
-    /// from who waits for less.
-    fn tell_senders(&self) {
-        self.ring.space().ring_after_release();
+    /// There is room. Releases the lock. Who waits for more than that must not keep the wake from who
+    /// waits for less.
+    #[inline]
+    fn tell_senders(&self, head: HeadGuard<'_>) {
+        head.end_and_ring(&self.quiet);
+        self.tell_the_others();
+    }
+
+    #[inline]
+    fn tell_the_others(&self) {
         if self.ring.space().is_armed() {
             self.ring.space().ring_all();
         }
@@ -306,6 +362,10 @@ impl Reading {
     /// was begun before is void.
     #[cold]
     fn lost(&self, error: OpenError) -> RecvError {
+        if error.is_no_space() {
+            // It is where it was.
+            return RecvError::NoSpace(error);
+        }
         self.give_up();
         ring_everybody(self.ring.space());
         corrupt(error)
@@ -363,6 +423,9 @@ impl Reading {
         mut head: HeadGuard<'a>,
         deadline: Deadline,
     ) -> Result<(HeadGuard<'a>, Popped), RecvError> {
+        if self.has_kept.load(Ordering::Relaxed) {
+            return Ok((head, Popped::Piece(self.load_kept()?)));
+        }
         let mut bytes = Vec::new();
         let found = head.pop_quietly(&mut bytes);
         let found = found.map_err(|error| self.lost(error))?;
@@ -375,10 +438,31 @@ impl Reading {
                     attachments: Vec::new(),
                 }
             }
-            Found::Parcel(stored) => parcel::load(&stored).map_err(|error| self.lost(error))?,
+            Found::Parcel(stored) => {
+                *self.kept.lock() = Some(stored);
+                return Ok((head, Popped::Piece(self.load_kept()?)));
+            }
             Found::Files(stored) => return self.pop_with_files(head, &stored, deadline),
         };
         Ok((head, Popped::Piece(piece(parcel)?)))
+    }
+
+    /// The piece that was taken out of the ring before, under the head lock.
+    #[cold]
+    fn load_kept(&self) -> Result<Piece, RecvError> {
+        let mut kept = self.kept.lock();
+        let loaded = kept.as_ref().map(parcel::load);
+        let lacks_memory = matches!(&loaded, Some(Err(error)) if error.is_no_space());
+        self.has_kept.store(lacks_memory, Ordering::Relaxed);
+        if !lacks_memory {
+            *kept = None;
+        }
+        drop(kept);
+        match loaded {
+            Some(loaded) => piece(loaded.map_err(|error| self.lost(error))?),
+            // Another thread of ours was faster, which the lock does not allow.
+            None => Err(RecvError::Protocol(FORGED)),
+        }
     }
 
     /// Takes a piece that carries open files: first the files, without the lock, which may find no room in
@@ -398,9 +482,14 @@ impl Reading {
         {
             return Err(RecvError::TooManyFiles);
         }
-        let mut head = self.ring.head(deadline).map_err(refused)?;
+        let mut head = self.ring.head_often(deadline).map_err(refused)?;
         if head.position() != at {
             return Ok((head, Popped::Overtaken));
+        }
+        if let Err(error) = &loaded
+            && error.is_no_space()
+        {
+            return Err(RecvError::NoSpace(error.clone()));
         }
         let popped = head.pop(&mut Vec::new());
         let loaded = popped.and(loaded).map_err(|error| self.lost(error))?;

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use multiproc_shm::{
-    CreateError, End, LockError, Object, OpenError, Patience, PushError, TailGuard, Waiting, parcel,
+    CreateError, End, LockError, Object, OpenError, Patience, PushError, Quiet, TailGuard, Waiting,
+    parcel,
 };
 use multiproc_sys::clock::Deadline;
-use multiproc_wire::Attachment;
+use multiproc_wire::{Attachment, EncodeError};
 
 use super::{FIRST, LAST, LONG, MIDDLE, STORED_MOST, Side, WHOLE, open, ring_everybody};
 use crate::error::SendError;
@@ -16,6 +17,7 @@ use crate::error::SendError;
 pub(crate) struct RingOut {
     side: Side,
     patience: Patience,
+    quiet: Quiet,
 }
 
 /// A piece, and how it is pushed.
@@ -50,7 +52,8 @@ impl RingOut {
     fn from_side(side: Side) -> RingOut {
         RingOut {
             side,
-            patience: Patience::default(),
+            patience: Patience::prompt(),
+            quiet: Quiet::default(),
         }
     }
 
@@ -79,19 +82,28 @@ impl RingOut {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         if attachments.is_empty() && bytes.len() < self.side.ring.longest_frame() {
+            self.check()?;
+            if self.side.ring.push_quickly(bytes, WHOLE, &self.quiet) {
+                self.tell_the_others();
+                return Ok(());
+            }
             let tail = self.push(&Piece::Inline(&[bytes, &[WHOLE]]), deadline)?;
-            drop(tail);
-            self.tell_receivers();
+            self.tell_receivers(tail);
             return Ok(());
         }
         self.send_slowly(bytes, attachments, deadline)
     }
 
-    /// A whole message is there, and the lock released.
+    /// A whole message is there. Releases the lock.
     #[inline]
-    fn tell_receivers(&self) {
+    fn tell_receivers(&self, tail: TailGuard<'_>) {
+        tail.end_and_ring(&self.quiet);
+        self.tell_the_others();
+    }
+
+    #[inline]
+    fn tell_the_others(&self) {
         let ring = &self.side.ring;
-        ring.items().ring_after_release();
         // One has the beginning of a message that was given up, and only that one can go on.
         if ring.word().load(Ordering::Acquire) != 0 {
             ring_everybody(ring.items());
@@ -106,6 +118,12 @@ impl RingOut {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         let ring = &self.side.ring;
+        if attachments.iter().any(|it| End::is_of(it, ring)) {
+            return Err(SendError::Encode(EncodeError::new(
+                "end of a pipe",
+                THROUGH_ITSELF,
+            )));
+        }
         // The rest of what has begun could not go without waiting.
         let at_once = deadline == Deadline::NOW;
         let fits = bytes.len() < ring.longest_frame();
@@ -114,8 +132,8 @@ impl RingOut {
                 return Err(self.check().err().unwrap_or(SendError::Full));
             }
             let stored = parcel::store_parts(&[bytes, &[WHOLE]], attachments);
-            drop(self.push(&Piece::Stored(&stored.map_err(no_space)?), deadline)?);
-            self.tell_receivers();
+            let tail = self.push(&Piece::Stored(&stored.map_err(no_space)?), deadline)?;
+            self.tell_receivers(tail);
             return Ok(());
         }
         self.send_long(bytes, attachments, deadline)
@@ -178,7 +196,7 @@ impl RingOut {
     /// How many such pieces might be pushed now.
     fn room(&self, piece: &Piece<'_>) -> usize {
         match self.check() {
-            Ok(()) => usize::from(self.side.ring.has_room(piece.len())),
+            Ok(()) => self.side.ring.room_for(piece.len()),
             Err(_) => usize::MAX,
         }
     }
@@ -188,7 +206,7 @@ impl RingOut {
     fn push(&self, piece: &Piece<'_>, deadline: Deadline) -> Result<TailGuard<'_>, SendError> {
         let ring = &self.side.ring;
         self.check()?;
-        let mut tail = ring.tail(deadline).map_err(refused)?;
+        let mut tail = ring.tail_often(deadline).map_err(refused)?;
         if !tail.taken().is_after_death() && piece.push(&mut tail).is_ok() {
             return Ok(tail);
         }
@@ -216,7 +234,7 @@ impl RingOut {
             drop(tail);
             let paused = waiting.pause(ring.space(), || self.room(piece));
             paused.map_err(|_| SendError::TimedOut)?;
-            tail = ring.tail(deadline).map_err(refused)?;
+            tail = ring.tail_often(deadline).map_err(refused)?;
         }
     }
 
@@ -232,6 +250,10 @@ impl RingOut {
         Ok(())
     }
 }
+
+/// Such a message would hold the pipe, and the pipe the message: never freed, and no end for anybody.
+const THROUGH_ITSELF: &str = "an end of a pipe does not travel through that very pipe; send it \
+                              through another, or the other way";
 
 fn no_space(error: CreateError) -> SendError {
     SendError::NoSpace(error)

@@ -18,15 +18,16 @@ impl Ring {
         &self.control().word
     }
 
-    /// Whether a frame of `body` bytes would find room now; 24 are a reference.
-    pub fn has_room(&self, body: usize) -> bool {
+    /// How many frames of `body` bytes might find room now; 24 are a reference. Never 0 if one would.
+    pub fn room_for(&self, body: usize) -> usize {
         let head = Cursor::unpack(self.control().head.cursor.load(Ordering::Acquire));
         let tail = Cursor::unpack(self.control().tail.cursor.load(Ordering::Acquire));
         let units = units_of(body);
         let until_end = self.until_end(tail.units);
         let skip = if units > until_end { until_end } else { 0 };
         let taken = tail.units.wrapping_sub(head.units);
-        taken <= self.capacity && skip + units <= self.capacity - taken
+        let free = self.capacity.saturating_sub(taken);
+        (free.saturating_sub(skip) / units) as usize
     }
 
     /// What the first frame refers to, in a ring of nothing but references, and where the head's cursor
