@@ -5,6 +5,7 @@ mod manager;
 mod pipe;
 mod pool;
 mod process;
+mod python;
 mod queue;
 mod shm;
 mod sync;

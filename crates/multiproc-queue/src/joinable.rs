@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use multiproc_shm::{CreateError, Sleeper, Sources, Waitable};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex::Woken;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{FinishError, TaskDoneError};
+use crate::error::{FinishError, GetError, TaskDoneError};
 use crate::hands::Hands;
-use crate::queue::Queue;
+use crate::queue::{Iter, Queue};
 
 /// A [`Queue`] whose items are work: who gets one says [`task_done`](JoinableQueue::task_done) when he
 /// is through with it, and [`join`](JoinableQueue::join) waits until that is so for all.
@@ -172,6 +173,15 @@ impl<T> JoinableQueue<T> {
             0 => Ok(()),
             items => Err(FinishError::Lost { items }),
         }
+    }
+}
+
+impl<'a, T: Serialize + DeserializeOwned + 'static> IntoIterator for &'a JoinableQueue<T> {
+    type Item = Result<T, GetError>;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
     }
 }
 
