@@ -214,10 +214,13 @@ pub(crate) fn a_cycle_of_waits_is_told<K: Kit>(kit: &K) {
         let told = threads.map(|thread| thread.join().expect("no panic"));
         told.into_iter().flatten().collect()
     });
-    assert_eq!(told.len(), 1, "one is told: {told:?}");
-    assert!(told[0].is_deadlock(), "{}", told[0]);
-    let said = told[0].to_string();
-    assert_eq!(said.matches("waits for lock").count(), 2, "{said}");
+    // Both, if they came to wait at the same moment.
+    assert!(!told.is_empty(), "nobody is told");
+    for error in told {
+        assert!(error.is_deadlock(), "{error}");
+        let said = error.to_string();
+        assert_eq!(said.matches("waits for lock").count(), 2, "{said}");
+    }
     for lock in &locks {
         drop(lock.try_acquire().expect("free"));
     }

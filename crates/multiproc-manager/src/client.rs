@@ -29,7 +29,7 @@ use crate::link;
 use crate::message::{Answer, Failure, Hello, NO_REPLY, Op, Reply, Request, SERVER, ServerOp};
 use crate::numbers::Numbers;
 use crate::tls::{Fate, Tls};
-use ways::{Inbound, Outbound, Ways};
+use ways::{Inbound, Outbound, Sent, Ways};
 
 /// How long a server has to let a client in.
 const ENTRY_LIMIT: Duration = Duration::from_secs(10);
@@ -275,21 +275,49 @@ impl Client {
     /// Sends all of it. Where there is no room, this thread receives until there is, so that a server that
     /// waits for its answers to be read does not wait for ever.
     fn flush_all(&self, out: &mut Outbound) {
-        while let Ok(false) = self.ways.send(out) {
-            self.ways.want_room();
-            let inbox = self.inbox.lock();
-            // Under the lock: whoever receives a wake takes it afterwards, and tells us.
-            match self.ways.send(out) {
-                Ok(false) if !inbox.gone => drop(self.attend(inbox)),
-                Ok(true) => return,
-                _ => break,
+        loop {
+            let goes_on = match self.ways.send(out) {
+                Ok(Sent::All) => return,
+                Ok(Sent::LaneFull) => {
+                    self.ways.want_room();
+                    let inbox = self.inbox.lock();
+                    // Under the lock: whoever receives a wake takes it afterwards, and tells us.
+                    match self.ways.send(out) {
+                        Ok(Sent::LaneFull) if !inbox.gone => {
+                            drop(self.attend(inbox));
+                            true
+                        }
+                        again => matches!(again, Ok(Sent::All)),
+                    }
+                }
+                Ok(Sent::SocketFull) => self.receive_until_room(),
+                Err(_) => false,
+            };
+            if !goes_on {
+                break;
             }
         }
-        if !out.buffer.is_empty() {
-            // It shows when the reply is waited for.
-            out.clear();
-            self.inbox.lock().gone = true;
+        // It shows when the reply is waited for.
+        out.clear();
+        self.inbox.lock().gone = true;
+    }
+
+    /// Waits until the socket has room, and receives meanwhile; `false` once the server has gone.
+    fn receive_until_room(&self) -> bool {
+        match self.ways.wait_for_socket() {
+            Ok(false) => return true,
+            Ok(true) => {}
+            Err(_) => return false,
         }
+        let mut inbox = self.inbox.lock();
+        if inbox.reader.is_none() {
+            // Whoever reads may wait for an answer that needs our request: look again at both ways soon.
+            self.arrived.wait_for(&mut inbox, Duration::from_millis(1));
+        } else if self.ways.is_readable() {
+            // Still there: nobody else reads while this thread holds the lock.
+            inbox = self.attend(inbox);
+        }
+        !inbox.gone
     }
 
     /// Sends what [`Client::send`] has kept.

@@ -125,8 +125,22 @@ fn what_is_longer_than_a_lane_goes_piece_by_piece_both_ways() {
 
 #[test]
 fn any_number_of_calls_may_be_under_way() {
+    any_number_by(0);
+}
+
+#[test]
+fn any_number_of_calls_may_be_under_way_on_a_socket() {
+    any_number_by(u64::MAX);
+}
+
+#[test]
+fn any_number_of_calls_may_be_under_way_while_lanes_are_offered() {
+    any_number_by(64);
+}
+
+fn any_number_by(lanes_after: u64) {
     alone(|| {
-        let manager = start(0);
+        let manager = start(lanes_after);
         let dict = manager.dict::<u32, Vec<u8>>().expect("a dict");
         dict.insert(7, pattern(1000, 7)).expect("inserted");
         // Their answers have more than the server keeps for somebody who reads none.

@@ -21,7 +21,8 @@ pub enum AcquireError {
     /// Somebody held it until the deadline.
     TimedOut,
     /// Waiting would never end: its holder waits, perhaps by way of others, for a lock that this
-    /// thread holds. All of them wait without a deadline. Release something, and try again.
+    /// thread holds. All of them wait without a deadline. Release something, and try again. Those that
+    /// come to wait at the same moment may all be told.
     Deadlock {
         /// Who waits for which lock; each holds the lock of the one before, and this thread is first.
         cycle: Vec<DeadlockLink>,

@@ -31,6 +31,19 @@ pub fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool, Errno> {
     wait(&mut fds, deadline)
 }
 
+/// Waits until `fd` is readable, takes bytes, or is closed at its other end; whether there is something
+/// to read, be it the end.
+///
+/// # Errors
+///
+/// As [`readable`].
+pub fn readable_or_writable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN | PollFlags::POLLOUT)];
+    wait(&mut fds, Deadline::NEVER)?;
+    let seen = fds[0].revents().unwrap_or(PollFlags::POLLERR);
+    Ok(seen.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR))
+}
+
 /// Waits until one of `fds` is readable or closed at its other end; the indices of those that are,
 /// none if `deadline` passed.
 ///

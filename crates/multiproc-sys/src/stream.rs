@@ -209,6 +209,16 @@ pub fn send(fd: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> Resu
     })
 }
 
+/// Sends as much of `bytes` as there is room for, and does not wait even where `fd` blocks.
+///
+/// # Errors
+///
+/// As [`send`].
+pub fn try_send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    retry(|| nix::sys::socket::send(fd.as_raw_fd(), bytes, flags))
+}
+
 /// Receives what is there, with the descriptors that came beside it.
 ///
 /// # Errors

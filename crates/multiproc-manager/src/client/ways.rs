@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use multiproc_shm::Hope;
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::{poll, processors};
+use multiproc_sys::{poll, processors, stream};
 
 use crate::lane::{Broken, Lanes};
 use crate::link::{self, Control, End, Reader, Said};
@@ -46,8 +46,20 @@ pub(super) struct Outbound {
     pub(super) buffer: Vec<u8>,
     /// How much of it has been sent.
     sent: usize,
+    /// The answer to the offer is in the buffer, or has been sent.
+    answers: bool,
     /// The offer has been answered: from then on requests go by the lane, if there is one.
     answered: bool,
+}
+
+/// How far sending has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// A lane has no room for the rest.
+    LaneFull,
+    /// The socket has none.
+    SocketFull,
 }
 
 /// What has come in parts.
@@ -81,10 +93,10 @@ impl Ways {
         self.offered.get()?.as_ref()
     }
 
-    /// Sends what is in `out`; whether that was all. Only a lane that is full leaves something.
-    pub(super) fn send(&self, out: &mut Outbound) -> io::Result<bool> {
+    /// Sends what there is room for of what is in `out`.
+    pub(super) fn send(&self, out: &mut Outbound) -> io::Result<Sent> {
         if out.buffer.is_empty() {
-            return Ok(true);
+            return Ok(Sent::All);
         }
         match self.shared() {
             Some(shared) if out.answered => {
@@ -95,19 +107,37 @@ impl Ways {
                     self.wake();
                 }
                 if out.sent < out.buffer.len() {
-                    return Ok(false);
+                    return Ok(Sent::LaneFull);
                 }
             }
             shared => {
-                if let (false, Some(_)) = (out.answered, self.offered.get()) {
+                if let (false, Some(_)) = (out.answers, self.offered.get()) {
                     link::put_control(&mut out.buffer, &Control::Turn(shared.is_some()));
-                    out.answered = true;
+                    out.answers = true;
                 }
-                (&self.stream).write_all(&out.buffer)?;
+                while out.sent < out.buffer.len() {
+                    match stream::try_send(self.stream.as_fd(), &out.buffer[out.sent..]) {
+                        Err(full) if io::Error::from(full).kind() == io::ErrorKind::WouldBlock => {
+                            return Ok(Sent::SocketFull);
+                        }
+                        sent => out.sent += sent?,
+                    }
+                }
+                out.answered = out.answers;
             }
         }
         out.clear();
-        Ok(true)
+        Ok(Sent::All)
+    }
+
+    /// Waits until the socket has room or something to read; whether the latter.
+    pub(super) fn wait_for_socket(&self) -> io::Result<bool> {
+        Ok(poll::readable_or_writable(self.stream.as_fd())?)
+    }
+
+    /// Whether the socket has something to read now. An error is found again by whoever reads.
+    pub(super) fn is_readable(&self) -> bool {
+        poll::readable(self.stream.as_fd(), Deadline::NOW).unwrap_or(true)
     }
 
     /// Looks for an answer on the socket for as long as that pays off. What sleeps must be woken, which takes
@@ -121,8 +151,7 @@ impl Ways {
         while !found && began.elapsed() < HOPEFUL {
             // The server may be waiting for this processor.
             std::thread::yield_now();
-            // An error is found again by whoever reads.
-            found = poll::readable(self.stream.as_fd(), Deadline::NOW).unwrap_or(true);
+            found = self.is_readable();
         }
         self.hope.learn(found);
     }
