@@ -11,9 +11,6 @@ use crate::hub::Hub;
 use crate::job::Job;
 use crate::turn::{Place, Waiter};
 
-/// How often to let others run before going to sleep.
-const YIELDS: u32 = 4;
-
 /// Looks at the rings before that, where a processor has nothing better to do: about a microsecond.
 const SPINS: u32 = 100;
 
@@ -110,13 +107,7 @@ impl Hub {
             }
             std::hint::spin_loop();
         }
-        if self.hope.stay_awake(|| self.has_results()) {
-            return true;
-        }
-        (0..YIELDS).any(|_| {
-            std::thread::yield_now();
-            self.has_results()
-        })
+        self.hope.stay_awake(|| self.has_results())
     }
 
     fn spins(&self) -> u32 {

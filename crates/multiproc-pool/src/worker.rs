@@ -26,9 +26,6 @@ pub(crate) const INLINE: usize = 8 << 10;
 /// The most a reply buffer keeps for the next item.
 const KEPT: usize = 4 << 20;
 
-/// How often to let others run before going to sleep.
-const YIELDS: u32 = 4;
-
 /// A worker's argument.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Seat {
@@ -248,18 +245,12 @@ impl<W: Witness> Worker<'_, W> {
 
     /// Looks for a moment, for longer if that has paid off; whether there is a task.
     fn finds_soon(&self) -> bool {
-        let is_there = || !self.tasks.is_empty();
-        let yields = || {
-            (0..YIELDS).any(|_| {
-                std::thread::yield_now();
-                is_there()
-            })
-        };
         let seeker = self.board.seeker();
         if !seeker.begin(self.slot) {
-            return yields();
+            // One is enough: a second takes the processor from the caller or from the first.
+            return false;
         }
-        let found = self.hope.stay_awake(is_there) || yields();
+        let found = self.hope.stay_awake(|| !self.tasks.is_empty());
         seeker.end();
         if found && self.tasks.len() > 1 {
             // Nobody was rung for those beside the one that this worker takes.

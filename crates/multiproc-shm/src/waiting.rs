@@ -53,6 +53,13 @@ pub struct Patience {
     prompt: bool,
 }
 
+/// Looks a short wait has in any case, each after others had this processor.
+const YIELDS: u32 = 4;
+
+/// After so many finds in a row that took giving the processor away, one wait sleeps: two that only yield
+/// to each other stay on one processor for ever, and one that is woken is put on an idle one.
+const CROWDED: u32 = 32;
+
 /// Whether it pays off to stay awake for longer. Private to the process; a wrong guess costs what one
 /// such wait costs.
 #[derive(Debug, Default)]
@@ -61,6 +68,8 @@ pub struct Hope {
     apart: AtomicU32,
     /// How many are yet to pass.
     left: AtomicU32,
+    /// Finds in a row that took giving the processor away.
+    yielded: AtomicU32,
 }
 
 impl Hope {
@@ -71,20 +80,35 @@ impl Hope {
         left == 0
     }
 
-    /// Stays awake for as long as a wake and an answer take, if that may pay off, until `ready`. Others
-    /// that want to run on this processor do.
+    /// Stays awake until `ready`: for a moment, and for as long as a wake and an answer take if that may pay
+    /// off. Others that want to run on this processor do.
     pub fn stay_awake(&self, ready: impl Fn() -> bool) -> bool {
         const LOOKS: u32 = 8;
-        let look = || {
-            (0..LOOKS).any(|_| {
+        if self.yielded.load(Ordering::Relaxed) >= CROWDED {
+            self.yielded.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let look_awake = || {
+            let found = (0..LOOKS).any(|_| {
                 spin(HOPEFUL_PAUSES);
                 ready()
-            }) || {
-                std::thread::yield_now();
-                ready()
+            });
+            if found {
+                self.yielded.store(0, Ordering::Relaxed);
             }
+            found
         };
-        processors::online() > 1 && self.next() && self.hold_out(look)
+        let look_after_others = || {
+            std::thread::yield_now();
+            let found = ready();
+            if found {
+                self.yielded.fetch_add(1, Ordering::Relaxed);
+            }
+            found
+        };
+        let is_hopeful = processors::online() > 1 && self.next();
+        (is_hopeful && self.hold_out(|| look_awake() || look_after_others()))
+            || (0..YIELDS).any(|_| look_after_others())
     }
 
     /// Looks until that has paid off or lasted too long.
@@ -242,6 +266,14 @@ mod tests {
         assert!(patience.next());
         patience.learn(1);
         assert!(!patience.next());
+    }
+
+    #[test]
+    fn who_only_finds_by_yielding_sleeps_now_and_then() {
+        let hope = Hope::default();
+        hope.yielded.store(CROWDED, Ordering::Relaxed);
+        assert!(!hope.stay_awake(|| true));
+        assert!(hope.stay_awake(|| true));
     }
 
     #[test]
