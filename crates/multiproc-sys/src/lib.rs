@@ -3,7 +3,6 @@
 pub mod asymmetric;
 pub mod child;
 pub mod clock;
-pub mod environment;
 pub mod forkmark;
 pub mod futex;
 pub mod image;

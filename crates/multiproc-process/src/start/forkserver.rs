@@ -6,6 +6,7 @@
 //! its process is known, by number and descriptor, before it is asked for anything.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use multiproc_shm::Object;
 use multiproc_sys::Errno;
 use multiproc_sys::child::{PidFd, Rights, Signal, Surroundings};
 use multiproc_sys::clock::Deadline;
+use multiproc_sys::memory;
 use multiproc_sys::socket::Socket;
-use multiproc_sys::{environment, memory};
 use multiproc_wire::task::TaskRef;
 
 use super::{Order, Place, Starter, Work, hear, spawn};
@@ -288,7 +289,7 @@ impl Zygote {
     /// The environment that is wanted as a file, if it differs from the one that the fork server has.
     fn changed_environment(&mut self, wishes: &Wishes) -> Result<Option<BorrowedFd<'_>>, Errno> {
         // Nearly always it is this process's, and still the same.
-        let is_ours = |block: &[u8]| wishes.environment.is_empty() && environment::is(block);
+        let is_ours = |block: &[u8]| wishes.environment.is_empty() && is_environment(block);
         if is_ours(&self.environment) {
             return Ok(None);
         }
@@ -308,4 +309,14 @@ impl Zygote {
         }
         Ok(self.changed.as_ref().map(|(_, file)| file.as_fd()))
     }
+}
+
+/// Whether this process's environment is `block`, of [`environment_to_bytes`]. The standard library's copy is
+/// what takes the time, but only under its lock may another thread change a variable meanwhile.
+fn is_environment(block: &[u8]) -> bool {
+    let rest = std::env::vars_os().try_fold(block, |rest, (name, value)| {
+        let rest = rest.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        rest.strip_prefix(value.as_bytes())?.strip_prefix(b"\0")
+    });
+    rest.is_some_and(<[u8]>::is_empty)
 }
