@@ -4,17 +4,37 @@
 use std::io::{PipeReader, Write};
 use std::time::{Duration, Instant};
 
-use multiproc::{Event, Fd, Process, Queue, Waitable, wait};
+use multiproc::{Event, Fd, Process, Queue, StartMethod, Waitable, wait};
+use multiproc_tests::kinds::Kinds;
+use nix::unistd::alarm;
 
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// There is no watchdog, which is a thread: nothing here waits longer.
+/// Nothing here waits longer. There is no watchdog, which is a thread: the kernel ends what hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn main() {
+    alarm::set(LIMIT.as_secs() as u32);
     copies_wait_beside_descriptors();
     copies_wait_for_each_other();
+    every_kind_is_the_same_object_in_a_copy();
     println!("forked: all is well");
+}
+
+fn every_kind_is_the_same_object_in_a_copy() {
+    let kinds = Kinds::new().expect("one of each");
+    let captured = kinds.clone();
+    let copy = Process::fork(move || captured.change());
+    let copy = copy.start().expect("it starts");
+    kinds.check();
+    copy.join().expect("it ends well");
+
+    let kinds = Kinds::new().expect("one of each");
+    let copy = Process::new(|kinds: Kinds| kinds.change(), kinds.clone());
+    let copy = copy.start_method(StartMethod::Fork).start();
+    let copy = copy.expect("it starts");
+    kinds.check();
+    copy.join().expect("it ends well");
 }
 
 /// What both sides wait for.
